@@ -1,0 +1,94 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{parse_day, parse_mart};
+
+/// Counts what AI coding agents use: reads their logs, keeps the figures in a local SQLite file.
+#[derive(Debug, Parser)]
+#[command(name = "tallyd", version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Configuration file [default: ~/.config/tallyd/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the database is kept [default: ~/.local/share/tallyd]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the service in the foreground: backfill, then follow every log as it is written
+    Run {
+        /// Address of the HTTP listener [default: 127.0.0.1:8474]
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
+        /// How log lines are written
+        #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+        log_format: LogFormat,
+    },
+    /// Read all that is new, refresh the marts, print figures, exit
+    Backfill {
+        /// Read every existing source from its start again
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Make marts anew from what is stored
+    #[command(override_usage = "tallyd rebuild <MART>...\n       tallyd rebuild --all")]
+    Rebuild {
+        /// Marts to rebuild: daily, model_day, project, provider_day, session
+        #[arg(value_name = "MART", required_unless_present = "all", value_parser = parse_mart)]
+        marts: Vec<&'static store::Mart>,
+        /// All five, and first the cells they are made from
+        #[arg(long, conflicts_with = "marts")]
+        all: bool,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Apply the price book of today to what is stored; costs that an agent logged itself stay
+    Reprice {
+        /// Only calls that had no price
+        #[arg(long)]
+        unpriced: bool,
+        /// Only calls from this day on, written as 2026-05-31
+        #[arg(long, value_name = "DAY", value_parser = parse_day)]
+        since: Option<jiff::civil::Date>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Verify the database: integrity, cells, marts; exit 1 if anything differs
+    Check(Json),
+    /// Is it running, how fresh is it, what was found
+    Status(Json),
+    /// Which agents are supported, where their logs are looked for, what was found
+    Providers(Json),
+    /// Effective settings and where each came from
+    Config(Json),
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people and the journal
+    Text,
+    /// One object per line
+    Json,
+}

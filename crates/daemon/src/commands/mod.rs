@@ -1,0 +1,60 @@
+//! One file per command.
+
+mod backfill;
+mod check;
+mod config;
+mod providers;
+mod rebuild;
+mod reprice;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use store::Which;
+
+use crate::cli::{Cli, Command};
+use crate::config::{Config, Flags, environment};
+use crate::run;
+
+pub(crate) use providers::tokens;
+pub(crate) use rebuild::parse_mart;
+pub(crate) use reprice::parse_day;
+
+pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut flags =
+        Flags { config: cli.common.config, data_dir: cli.common.data_dir, listen: None };
+    if let Command::Run { listen, .. } = &cli.command {
+        flags.listen.clone_from(listen);
+    }
+    let config = Config::load(environment(), &flags)?;
+    match cli.command {
+        Command::Run { log_format, .. } => {
+            run::init_logs(&config, log_format)?;
+            let runtime = runtime()?;
+            let result = runtime.block_on(run::run(config, flags));
+            // A worker thread that still waits for something must not hold up the end.
+            runtime.shutdown_background();
+            result.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Backfill { force, json } => {
+            runtime()?.block_on(backfill::run(&config, force, json))
+        }
+        Command::Rebuild { marts, all, json } => rebuild::run(&config, &marts, all, json),
+        Command::Reprice { unpriced, since, json } => {
+            reprice::run(&config, &Which { unpriced, since }, json)
+        }
+        Command::Check(json) => check::run(&config, json),
+        Command::Status(json) => status::run(&config, json),
+        Command::Providers(json) => providers::run(&config, json),
+        Command::Config(json) => config::run(&config, json),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}

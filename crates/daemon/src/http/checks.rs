@@ -1,0 +1,207 @@
+//! The checks of `/health`: what is observed of each part, and when that is a concern.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ingest::RootState;
+use serde_json::{Map, Value};
+use store::{Mart, MartStatus, QueueState, WriterStatus};
+
+use super::health::{Check, Checks, Verdict};
+use super::probes::Pulse;
+use crate::live::{Live, Phase};
+use crate::text;
+
+/// Writing that fails for this long does not mend itself.
+const FAILING_MS: i64 = 5 * 60_000;
+/// What should take milliseconds and takes this long is stuck.
+const STUCK_MS: i64 = 60_000;
+const LARGE_WAL: u64 = 64 << 20;
+/// Things named in one output; the rest is counted.
+const NAMED: usize = 5;
+
+pub(super) fn all(live: &Live) -> Checks {
+    let moment = Moment { now_ms: (live.now_ms)(), is_ready: *live.phase.borrow() == Phase::Ready };
+    let mut checks = Checks::new();
+    checks.insert("process:uptime", vec![uptime(live, moment)]);
+    checks.insert("configuration:reload", vec![configuration(live, moment)]);
+    watcher(live, moment, &mut checks);
+    sources(live, moment, &mut checks);
+    writer(live, moment, &mut checks);
+    checks
+}
+
+/// When the checks are made, and whether the service is past its backfill.
+#[derive(Clone, Copy)]
+struct Moment {
+    now_ms: i64,
+    is_ready: bool,
+}
+
+impl Moment {
+    fn since(self, then_ms: i64) -> i64 {
+        (self.now_ms - then_ms).max(0)
+    }
+
+    /// When a snapshot was made; one that nobody has made yet is empty as of now.
+    fn seen(self, heartbeat_ms: i64) -> i64 {
+        if heartbeat_ms == 0 { self.now_ms } else { heartbeat_ms }
+    }
+}
+
+fn uptime(live: &Live, moment: Moment) -> Check {
+    Check::new(moment.now_ms, moment.since(live.started_ms) / 1_000, "s")
+}
+
+fn configuration(live: &Live, moment: Moment) -> Check {
+    let error = live.config_error.borrow().clone();
+    Check::new(moment.now_ms, error.is_none(), "accepted").judge(Verdict::Warn, error)
+}
+
+fn heartbeat(pulse: &Pulse, moment: Moment) -> Check {
+    Check::new(moment.seen(pulse.seen_ms), pulse.age_ms, "ms")
+        .judge(Verdict::Fail, pulse.stands_still())
+}
+
+fn watcher(live: &Live, moment: Moment, checks: &mut Checks) {
+    checks.insert("watcher:heartbeat", vec![heartbeat(&Pulse::of_ingest(live), moment)]);
+    let status = live.ingest.borrow();
+    let seen_ms = moment.seen(status.heartbeat_ms);
+    let refused = status.watch_refused.clone();
+    checks.insert(
+        "watcher:folders",
+        vec![Check::new(seen_ms, status.watched_folders, "folders").judge(Verdict::Warn, refused)],
+    );
+    // Zero when nothing waits: "nothing new" must not look like "not reading".
+    let waits_ms = status.oldest_waiting_ms.map_or(0, |marked_ms| moment.since(marked_ms));
+    let stuck = (moment.is_ready && waits_ms > STUCK_MS)
+        .then(|| format!("a source has waited for {} s to be read", waits_ms / 1_000));
+    checks.insert(
+        "watcher:waiting",
+        vec![Check::new(seen_ms, waits_ms, "ms").judge(Verdict::Warn, stuck)],
+    );
+}
+
+fn sources(live: &Live, moment: Moment, checks: &mut Checks) {
+    let status = live.ingest.borrow();
+    let seen_ms = moment.seen(status.heartbeat_ms);
+    let count =
+        |of: fn(&ingest::ProviderStatus) -> u64| -> u64 { status.providers.values().map(of).sum() };
+    let check = |observed: u64| Check::new(seen_ms, observed, "sources");
+
+    let mut found: Vec<Check> = status
+        .providers
+        .iter()
+        .map(|(provider, counted)| check(counted.sources).of(*provider))
+        .collect();
+    if found.is_empty() {
+        let roots: Vec<&Path> = status.roots.iter().map(|root| root.path.as_path()).collect();
+        let output = (status.sweeps > 0)
+            .then(|| format!("no agent logs found yet; looked in: {}", list(&roots, shown)));
+        found.push(check(0).judge(Verdict::Pass, output));
+    }
+    checks.insert("sources:found", found);
+
+    let failing = count(|counted| counted.failing);
+    let named =
+        list_of(failing, &status.failing, |(path, error)| format!("{}: {error}", path.display()));
+    let output = (failing > 0).then(|| format!("cannot be read: {named}"));
+    checks.insert("sources:failing", vec![check(failing).judge(Verdict::Warn, output)]);
+
+    let degraded = count(|counted| counted.degraded);
+    let named = list_of(degraded, &status.degraded, |path| path.display().to_string());
+    let output = (degraded > 0)
+        .then(|| format!("more than a fifth of the latest lines cannot be read: {named}"));
+    checks.insert("sources:degraded", vec![check(degraded).judge(Verdict::Warn, output)]);
+
+    let missing = count(|counted| counted.missing);
+    let output = (missing > 0).then(|| "deleted by their agent; what was counted stays".to_owned());
+    checks.insert("sources:missing", vec![check(missing).judge(Verdict::Pass, output)]);
+
+    let roots = status.roots.iter().filter(|root| root.state == RootState::Denied);
+    let denied: BTreeSet<&Path> =
+        roots.map(|root| &root.path).chain(&status.denied).map(|path| path.as_path()).collect();
+    let denied: Vec<&Path> = denied.into_iter().collect();
+    let output =
+        (!denied.is_empty()).then(|| format!("may not be listed: {}", list(&denied, shown)));
+    let check = Check::new(seen_ms, denied.len(), "folders");
+    checks.insert("sources:denied", vec![check.judge(Verdict::Warn, output)]);
+
+    let skipped = status.providers.iter().map(|(provider, counted)| {
+        let reasons = counted.skips.0.iter();
+        let reasons: Map<String, Value> =
+            reasons.map(|(reason, n)| (reason.as_str().to_owned(), Value::from(*n))).collect();
+        Check::new(seen_ms, counted.skips.faults(), "records")
+            .of(*provider)
+            .with("reasons", reasons)
+    });
+    checks.insert("sources:skipped", skipped.collect());
+}
+
+fn writer(live: &Live, moment: Moment, checks: &mut Checks) {
+    checks.insert("writer:heartbeat", vec![heartbeat(&Pulse::of_writer(live), moment)]);
+    let Some(store) = live.store.get() else { return };
+    let status = store.status.borrow();
+    let seen_ms = status.heartbeat_ms;
+
+    let (failing_ms, error) = match &status.queue {
+        QueueState::Flowing => (0, None),
+        QueueState::Retrying { since_ms, error, .. } => {
+            (moment.since(*since_ms), Some(error.clone()))
+        }
+    };
+    let verdict = if failing_ms > FAILING_MS { Verdict::Fail } else { Verdict::Warn };
+    checks
+        .insert("writer:errors", vec![Check::new(seen_ms, failing_ms, "ms").judge(verdict, error)]);
+    checks.insert("marts:lag", status.marts.iter().map(|one| mart(&status, one, moment)).collect());
+    database(&status, moment, checks);
+
+    let count = status.unpriced.len();
+    let models = list(&status.unpriced, |(model, calls)| format!("{model} ({calls} calls)"));
+    let output = (count > 0).then(|| format!("no price is known for {models}"));
+    let check = Check::new(seen_ms, count, "models").judge(Verdict::Pass, output);
+    checks.insert("prices:unpriced", vec![check]);
+}
+
+fn mart(status: &WriterStatus, mart: &MartStatus, moment: Moment) -> Check {
+    let lag = (status.seq - mart.watermark).max(0);
+    // At least this long: the oldest event it lacks came before the last commit or with it.
+    let since_ms = status.last_commit_ms.filter(|_| lag > 0);
+    let lag_ms = since_ms.map_or(0, |since_ms| moment.since(since_ms));
+    let stuck = (moment.is_ready && lag_ms > STUCK_MS)
+        .then(|| format!("events have waited for {} s to be shown", lag_ms / 1_000));
+    Check::new(status.heartbeat_ms, lag, "events")
+        .of(store::marts::find(mart.name).map_or(mart.name, Mart::short_name))
+        .with("lagMs", lag_ms)
+        .with("watermark", mart.watermark)
+        .judge(Verdict::Warn, mart.error.clone().or(stuck))
+}
+
+fn database(status: &WriterStatus, moment: Moment, checks: &mut Checks) {
+    let bytes = |n: u64| Check::new(status.heartbeat_ms, n, "bytes").of_datastore();
+    checks.insert("database:size", vec![bytes(status.db_bytes)]);
+    let large = (moment.is_ready && status.wal_bytes > LARGE_WAL).then(|| {
+        let size = text::bytes(status.wal_bytes);
+        format!("{size} of write-ahead log: a program that reads the database keeps it")
+    });
+    let concern = status.wal_error.clone().or(large);
+    checks.insert("database:wal", vec![bytes(status.wal_bytes).judge(Verdict::Warn, concern)]);
+}
+
+fn shown(path: &&Path) -> String {
+    path.display().to_string()
+}
+
+/// The first few of many.
+fn list<T>(all: &[T], name: impl Fn(&T) -> String) -> String {
+    list_of(all.len() as u64, all, name)
+}
+
+/// The first few of `total`, of which some are at hand.
+fn list_of<T>(total: u64, some: &[T], name: impl Fn(&T) -> String) -> String {
+    let named: Vec<String> = some.iter().take(NAMED).map(name).collect();
+    match total.saturating_sub(named.len() as u64) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}

@@ -1,0 +1,390 @@
+//! `/health`: a verdict on every part of the daemon, from snapshots in memory alone.
+//!
+//! The shape is that of draft-inadarei-api-health-check-06. The whole is as bad as its worst
+//! check: `pass` and `warn` are 200, `fail` is 503.
+//!
+//! | check | warn | fail |
+//! | --- | --- | --- |
+//! | `configuration:reload` | a changed configuration was refused | |
+//! | `database:size` | | |
+//! | `database:wal` | cannot be copied into the database, or over 64 MiB while nothing is backfilled: some reader holds it | |
+//! | `marts:lag` | a refresh failed, or events wait for over a minute | |
+//! | `prices:unpriced` | | |
+//! | `process:uptime` | | |
+//! | `sources:degraded` | of the latest lines of a source more than a fifth cannot be read | |
+//! | `sources:denied` | folders may not be listed | |
+//! | `sources:failing` | any | |
+//! | `sources:found` | | |
+//! | `sources:missing` | | |
+//! | `sources:skipped` | | |
+//! | `watcher:folders` | some folders are swept instead of watched | |
+//! | `watcher:heartbeat` | | older than 30 s |
+//! | `watcher:waiting` | a source waits for over a minute while nothing is backfilled | |
+//! | `writer:errors` | writing fails and is tried again | for over 5 min |
+//! | `writer:heartbeat` | | older than 30 s |
+//!
+//! What a person may want to know but need not act on stays `pass` and has an `output`: no agent
+//! has written a log yet, a model has no price (the marts count it as unpriced), an agent deleted
+//! its logs. A loop that does not run yet, or no more, is no failure: `/readyz` tells.
+
+use std::collections::BTreeMap;
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::checks;
+use super::probes;
+use super::{Response, json};
+use crate::live::Live;
+
+pub(super) fn get(live: &Live) -> Response {
+    let report = Report::of(live);
+    let status = match report.status {
+        Verdict::Pass | Verdict::Warn => StatusCode::OK,
+        Verdict::Fail => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    health_json(status, &report)
+}
+
+pub(super) fn health_json(status: StatusCode, document: &impl Serialize) -> Response {
+    let mut response = json(status, document);
+    let kind = HeaderValue::from_static("application/health+json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    Pass,
+    Warn,
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    status: Verdict,
+    version: &'static str,
+    description: &'static str,
+    /// The data directory: it tells this service from another one on the same machine.
+    service_id: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+    checks: Checks,
+}
+
+/// Checks by `part:measure`; a part with several members has several of one name.
+pub(super) type Checks = BTreeMap<&'static str, Vec<Check>>;
+
+impl Report {
+    fn of(live: &Live) -> Self {
+        let checks = checks::all(live);
+        let worst = checks.values().flatten().map(|check| check.status).max();
+        Self {
+            status: worst.unwrap_or(Verdict::Pass),
+            version: env!("CARGO_PKG_VERSION"),
+            description: "usage of AI coding agents, counted as it happens",
+            service_id: live.data_dir.to_string_lossy().into_owned(),
+            notes: probes::describe(live).into_iter().collect(),
+            checks,
+        }
+    }
+}
+
+/// One thing observed, and what to think of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Check {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component_id: Option<String>,
+    component_type: &'static str,
+    observed_value: Value,
+    observed_unit: &'static str,
+    status: Verdict,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    /// Facts beyond the draft's.
+    #[serde(flatten)]
+    more: Map<String, Value>,
+}
+
+impl Check {
+    /// A check that passes until said otherwise, observed at `seen_ms`.
+    pub(super) fn new(seen_ms: i64, observed: impl Into<Value>, unit: &'static str) -> Self {
+        let time = jiff::Timestamp::from_millisecond(seen_ms).unwrap_or_default();
+        Self {
+            component_id: None,
+            component_type: "component",
+            observed_value: observed.into(),
+            observed_unit: unit,
+            status: Verdict::Pass,
+            time: time.to_string(),
+            output: None,
+            more: Map::new(),
+        }
+    }
+
+    pub(super) fn of(mut self, id: impl Into<String>) -> Self {
+        self.component_id = Some(id.into());
+        self
+    }
+
+    pub(super) fn of_datastore(mut self) -> Self {
+        self.component_type = "datastore";
+        self
+    }
+
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says more, if there is more to say, and how bad it is.
+    pub(super) fn judge(mut self, verdict: Verdict, output: Option<String>) -> Self {
+        if output.is_some() {
+            self.status = verdict;
+            self.output = output;
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use serde_json::json;
+    use store::{MartStatus, QueueState};
+
+    use super::super::testing::{NOW_MS, Parts, daemon};
+    use super::*;
+    use crate::live::Phase;
+
+    /// The report after a change to a healthy daemon.
+    fn report(change: impl FnOnce(&Parts)) -> Value {
+        let (parts, live) = daemon(Path::new("/home/ada/tallyd"));
+        change(&parts);
+        let verdict = Report::of(&live).status;
+        assert_eq!(get(&live).status() == StatusCode::OK, verdict != Verdict::Fail);
+        serde_json::to_value(Report::of(&live)).unwrap()
+    }
+
+    /// What a change does to a check and to the whole.
+    fn check(name: &str, expect: &str, change: impl FnOnce(&Parts)) -> Value {
+        let report = report(change);
+        let check = report["checks"][name][0].clone();
+        assert_eq!(check["status"], expect, "{name}: {check}");
+        assert_eq!(report["status"], expect, "{report}");
+        assert!(expect == "pass" || check["output"].is_string(), "{check}");
+        check
+    }
+
+    fn ingest(change: impl FnOnce(&mut ingest::Status)) -> impl FnOnce(&Parts) {
+        |parts| parts.ingest.send_modify(change)
+    }
+
+    fn writer(change: impl FnOnce(&mut store::WriterStatus)) -> impl FnOnce(&Parts) {
+        |parts| parts.writer.send_modify(change)
+    }
+
+    #[test]
+    fn a_healthy_daemon_passes_and_every_check_has_its_shape() {
+        let report = report(|_| {});
+        assert_eq!(report["status"], "pass");
+        assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(report["serviceId"], "/home/ada/tallyd");
+        assert_eq!(report.get("notes"), None);
+        let checks = report["checks"].as_object().unwrap();
+        for (name, members) in checks {
+            for check in members.as_array().unwrap() {
+                for key in ["componentType", "observedUnit", "status", "time"] {
+                    assert!(check[key].is_string(), "{name}: {check}");
+                }
+                assert!(check.get("observedValue").is_some(), "{name}: {check}");
+            }
+        }
+        for part in ["writer", "watcher", "marts", "sources", "database", "prices"] {
+            let prefix = format!("{part}:");
+            assert!(checks.keys().any(|name| name.starts_with(&prefix)), "{part}");
+        }
+        assert_eq!(checks["writer:heartbeat"][0]["observedValue"], 300);
+        assert_eq!(checks["writer:heartbeat"][0]["time"], "2026-05-28T20:26:39.7Z");
+        assert_eq!(checks["process:uptime"][0]["observedValue"], 90);
+    }
+
+    #[test]
+    fn i10_a_loop_that_stands_still_fails() {
+        check("watcher:heartbeat", "fail", ingest(|i| i.heartbeat_ms = NOW_MS - 30_001));
+        check("writer:heartbeat", "fail", writer(|w| w.heartbeat_ms = NOW_MS - 30_001));
+        check("writer:heartbeat", "pass", writer(|w| w.heartbeat_ms = NOW_MS - 30_000));
+    }
+
+    #[test]
+    fn h38_writing_that_fails_warns_and_after_five_minutes_fails() {
+        let retrying = |since_ms| {
+            writer(move |writer| {
+                let error = "database or disk is full".to_owned();
+                writer.queue = QueueState::Retrying { since_ms, attempts: 3, error };
+            })
+        };
+        let warned = check("writer:errors", "warn", retrying(NOW_MS - 300_000));
+        assert_eq!(warned["output"], "database or disk is full");
+        assert_eq!(warned["observedValue"], 300_000);
+        check("writer:errors", "fail", retrying(NOW_MS - 300_001));
+    }
+
+    #[test]
+    fn h22_folders_that_cannot_be_watched_warn() {
+        let refused = |i: &mut ingest::Status| i.watch_refused = Some("out of watches".to_owned());
+        assert_eq!(check("watcher:folders", "warn", ingest(refused))["output"], "out of watches");
+    }
+
+    #[test]
+    fn a_source_that_waits_warns_unless_all_are_read_for_the_first_time() {
+        let waits = |i: &mut ingest::Status| i.oldest_waiting_ms = Some(NOW_MS - 60_001);
+        let warned = check("watcher:waiting", "warn", ingest(waits));
+        assert_eq!(warned["observedValue"], 60_001);
+        let passed = check("watcher:waiting", "pass", |parts| {
+            parts.ingest.send_modify(waits);
+            parts.phase.send_replace(Phase::Backfilling);
+        });
+        assert_eq!(passed["observedValue"], 60_001);
+    }
+
+    #[test]
+    fn sources_that_cannot_be_read_warn_and_are_named() {
+        let counted = ingest::ProviderStatus { sources: 90, failing: 70, ..Default::default() };
+        let named = check(
+            "sources:failing",
+            "warn",
+            ingest(move |i| {
+                i.providers.insert("codex", counted);
+                let failing = (0..7).map(|n| (PathBuf::from(format!("/{n}")), "denied".to_owned()));
+                i.failing = failing.collect();
+            }),
+        );
+        assert_eq!(named["observedValue"], 70);
+        let expect = "cannot be read: /0: denied, /1: denied, /2: denied, /3: denied, \
+                      /4: denied and 65 more";
+        assert_eq!(named["output"], expect);
+        let degraded = check("sources:degraded", "warn", |parts| {
+            let counted = ingest::ProviderStatus { degraded: 1, ..Default::default() };
+            parts.ingest.send_modify(|i| {
+                i.providers.insert("codex", counted);
+                i.degraded = vec!["/a".into()];
+            });
+        });
+        let expect = "more than a fifth of the latest lines cannot be read: /a";
+        assert_eq!(degraded["output"], expect);
+        let denied = check("sources:denied", "warn", |parts| {
+            parts.ingest.send_modify(|i| i.denied = vec!["/a".into(), "/b".into()]);
+        });
+        assert_eq!(denied["observedValue"], 2);
+    }
+
+    #[test]
+    fn a_machine_without_agents_is_healthy() {
+        let root = ingest::RootStatus {
+            provider: "codex",
+            path: "/home/a/.codex".into(),
+            state: ingest::RootState::Awaited,
+        };
+        let found =
+            check("sources:found", "pass", ingest(|i| (i.roots, i.sweeps) = (vec![root], 1)));
+        assert_eq!(found["observedValue"], 0);
+        assert_eq!(found["output"], "no agent logs found yet; looked in: /home/a/.codex");
+    }
+
+    #[test]
+    fn what_was_skipped_is_counted_by_provider_and_reason() {
+        let mut counted = ingest::ProviderStatus { sources: 3, missing: 1, ..Default::default() };
+        for reason in [usage::Skip::Malformed, usage::Skip::Malformed, usage::Skip::Synthetic] {
+            counted.skips.add(reason);
+        }
+        let skipped = check(
+            "sources:skipped",
+            "pass",
+            ingest(move |i| _ = i.providers.insert("codex", counted)),
+        );
+        assert_eq!(skipped["componentId"], "codex");
+        assert_eq!(skipped["observedValue"], 2, "synthetic text is no fault");
+        assert_eq!(skipped["reasons"], json!({"malformed": 2, "synthetic": 1}));
+    }
+
+    #[test]
+    fn marts_say_how_far_behind_they_are() {
+        let mart = MartStatus { name: "daily_mart", watermark: 40, ..Default::default() };
+        let behind = |commit_ms: i64, error: Option<&str>| {
+            let error = error.map(str::to_owned);
+            let mart = MartStatus { error, ..mart.clone() };
+            writer(move |writer| {
+                writer.seq = 42;
+                writer.last_commit_ms = Some(commit_ms);
+                writer.marts = vec![mart];
+            })
+        };
+        let lag = check("marts:lag", "pass", behind(NOW_MS - 20, None));
+        assert_eq!(lag["componentId"], "daily");
+        assert_eq!(lag["observedValue"], 2);
+        assert_eq!(lag["lagMs"], 20);
+        assert_eq!(lag["watermark"], 40);
+        check("marts:lag", "warn", behind(NOW_MS - 60_001, None));
+        let idle = check("marts:lag", "pass", |parts| {
+            behind(NOW_MS - 3_600_000, None)(parts);
+            parts.writer.send_modify(|writer| writer.marts[0].watermark = 42);
+        });
+        assert_eq!(idle["lagMs"], 0, "nothing new is not behind");
+        let failed = check("marts:lag", "warn", behind(NOW_MS - 20, Some("no such column: x")));
+        assert_eq!(failed["output"], "no such column: x");
+    }
+
+    #[test]
+    fn h40_a_write_ahead_log_that_grows_warns_unless_all_is_read_for_the_first_time() {
+        let large = |w: &mut store::WriterStatus| w.wal_bytes = (64 << 20) + 1;
+        check("database:wal", "warn", writer(large));
+        check("database:wal", "pass", |parts| {
+            parts.writer.send_modify(large);
+            parts.phase.send_replace(Phase::Backfilling);
+        });
+    }
+
+    #[test]
+    fn h39_a_write_ahead_log_that_cannot_be_copied_warns() {
+        let error = "cannot checkpoint: disk I/O error";
+        let failed = |w: &mut store::WriterStatus| w.wal_error = Some(error.to_owned());
+        assert_eq!(check("database:wal", "warn", writer(failed))["output"], error);
+    }
+
+    #[test]
+    fn models_without_a_price_are_named_and_no_concern() {
+        let unpriced = check(
+            "prices:unpriced",
+            "pass",
+            writer(|w| w.unpriced = [("gpt-99".to_owned(), 5)].into()),
+        );
+        assert_eq!(unpriced["observedValue"], 1);
+        assert_eq!(unpriced["output"], "no price is known for gpt-99 (5 calls)");
+    }
+
+    #[test]
+    fn h33_a_refused_configuration_warns() {
+        let refused = |parts: &Parts| {
+            parts.config_error.send_replace(Some("unknown key `listn`".to_owned()));
+        };
+        check("configuration:reload", "warn", refused);
+    }
+
+    #[test]
+    fn what_the_service_does_before_it_is_ready_is_a_note() {
+        let notes = report(|parts| {
+            parts.phase.send_replace(Phase::Backfilling);
+            parts.ingest.send_modify(|i| i.progress.files_left = 3);
+        });
+        assert_eq!(notes["status"], "pass");
+        assert_eq!(notes["notes"], json!(["reading logs: 0 B done, 0 B in 3 files left"]));
+    }
+}

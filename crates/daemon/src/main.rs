@@ -1,0 +1,29 @@
+//! `tallyd`: arguments in, exit code out.
+
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod engine;
+mod http;
+mod live;
+mod output;
+mod run;
+mod signals;
+mod supervisor;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::execute(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(output::exit_code(&error))
+        }
+    }
+}

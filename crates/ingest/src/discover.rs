@@ -1,0 +1,408 @@
+//! Path to provider and source: the sources that are known, and how a path found on disk becomes
+//! one of them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use providers::{Provider, Storage};
+use usage::{Checkpoint, Fingerprint, Source};
+
+use crate::fingerprint;
+use crate::read::Reader;
+use crate::recent::Recent;
+use crate::twin;
+use crate::walk::{Found, Root};
+
+/// Index of a known source.
+pub(crate) type Id = usize;
+
+/// A known source and what is going on with it.
+#[derive(Debug)]
+pub(crate) struct Tracked {
+    pub(crate) source: Source,
+    pub(crate) provider: &'static dyn Provider,
+    pub(crate) checkpoint: Checkpoint,
+    /// What the directory entry looked like when it was last seen.
+    pub(crate) seen: Fingerprint,
+    /// Read from the start at the next opportunity.
+    pub(crate) reread: bool,
+    /// Open between two turns of one reading.
+    pub(crate) reader: Option<Box<Reader>>,
+    pub(crate) queued: Option<Queue>,
+    pub(crate) busy: bool,
+    /// Marked while it was being read.
+    pub(crate) again: bool,
+    /// Not before this time.
+    pub(crate) not_before: Option<Instant>,
+    pub(crate) marked_ms: Option<i64>,
+    pub(crate) recent: Recent,
+    /// Gone for good; the place stays, so that the others keep theirs.
+    pub(crate) forgotten: bool,
+}
+
+/// Which line a source waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// Something was written just now.
+    Live,
+    /// Found by a walk.
+    Backlog,
+}
+
+impl Tracked {
+    /// Bytes known to be unread.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        if self.reread || fingerprint::same_file(&self.seen, &self.checkpoint.fingerprint) {
+            let done = if self.reread { 0 } else { self.checkpoint.offset };
+            self.seen.size.saturating_sub(done)
+        } else {
+            self.seen.size
+        }
+    }
+
+    /// Whether a look at the directory entry says that there may be something to read.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.reread
+            || self.checkpoint.last_error.is_some()
+            || self.checkpoint.missing_since_ms.is_some()
+            || self.checkpoint.path != self.source.path
+            || !fingerprint::unchanged(&self.seen, &self.checkpoint.fingerprint)
+    }
+}
+
+/// All sources that are known.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) all: Vec<Tracked>,
+    /// By the path of the log itself, also where only its compressed copy is there.
+    by_path: HashMap<PathBuf, Id>,
+    by_file: HashMap<(u64, u64), Id>,
+    by_source_id: HashMap<i64, Id>,
+    home: PathBuf,
+}
+
+impl Sources {
+    pub(crate) fn new(home: PathBuf) -> Self {
+        Self {
+            all: Vec::new(),
+            by_path: HashMap::new(),
+            by_file: HashMap::new(),
+            by_source_id: HashMap::new(),
+            home,
+        }
+    }
+
+    /// Takes up a source that an earlier run has read.
+    pub(crate) fn restore(&mut self, checkpoint: Checkpoint, roots: &[Root], force: bool) {
+        let root = roots.iter().find(|root| {
+            root.provider.id() == checkpoint.provider
+                && checkpoint.path.starts_with(&root.path)
+                && root.provider.is_source(&root.path, &checkpoint.path)
+        });
+        // A source of an agent that is switched off, or of a root that was taken out: its rows and
+        // its checkpoint stay as they are.
+        let Some(root) = root else { return };
+        // Once a log and its compressed copy were two sources: one of them goes on.
+        if self.by_path(&checkpoint.path).is_some() {
+            return;
+        }
+        let source = Source {
+            id: checkpoint.source_id,
+            provider: root.provider.id(),
+            path: checkpoint.path.clone(),
+            root: root.path.clone(),
+            mtime_ms: checkpoint.fingerprint.mtime_ns / 1_000_000,
+        };
+        let reread = force || checkpoint.parser_version != root.provider.version();
+        let seen = checkpoint.fingerprint.clone();
+        self.insert(source, root.provider, checkpoint, seen, reread);
+    }
+
+    /// The source a found file is, new or known.
+    pub(crate) fn found(&mut self, found: Found, roots: &[Root]) -> Id {
+        let Found { root, mut path, mut print } = found;
+        if twin::is_compressed(&path)
+            && let Some((standing, metadata)) = twin::standing(&path)
+        {
+            (path, print) = (standing, fingerprint::of(&metadata));
+        }
+        if let Some(id) = self.by_path(&path) {
+            let known = &mut self.all[id];
+            if known.source.path != path {
+                known.source.path = path;
+                known.reader = None;
+            }
+            self.see(id, print);
+            return id;
+        }
+        if let Some(id) = self.same_file_elsewhere(&print) {
+            let known = &mut self.all[id];
+            if fs::symlink_metadata(&known.source.path)
+                .is_ok_and(|m| fingerprint::same_file(&fingerprint::of(&m), &print))
+            {
+                // A hard link: one file reached twice is read once. What is written under this
+                // name is announced under no other.
+                self.see(id, print);
+                return id;
+            }
+            if known.provider.id() == roots[root].provider.id() {
+                self.by_path.remove(&twin::log_path(&known.source.path));
+                known.source.path.clone_from(&path);
+                known.source.root.clone_from(&roots[root].path);
+                known.reader = None;
+                self.by_path.insert(twin::log_path(&path), id);
+                self.see(id, print);
+                return id;
+            }
+        }
+        let Root { provider, path: root } = &roots[root];
+        let source = Source {
+            id: self.free_source_id(provider.id(), &path),
+            provider: provider.id(),
+            path: path.clone(),
+            root: root.clone(),
+            mtime_ms: print.mtime_ns / 1_000_000,
+        };
+        let checkpoint = Checkpoint::at_start(source.id, provider.id(), path, provider.version());
+        self.insert(source, *provider, checkpoint, print, false)
+    }
+
+    /// Forgets a source that is gone for good. The same file would be a new source.
+    pub(crate) fn forget(&mut self, id: Id) -> i64 {
+        let tracked = &mut self.all[id];
+        tracked.forgotten = true;
+        self.by_path.remove(&twin::log_path(&tracked.source.path));
+        self.by_source_id.remove(&tracked.source.id);
+        let file = (tracked.seen.dev, tracked.seen.ino);
+        if self.by_file.get(&file) == Some(&id) {
+            self.by_file.remove(&file);
+        }
+        tracked.source.id
+    }
+
+    pub(crate) fn by_path(&self, path: &Path) -> Option<Id> {
+        self.by_path.get(&twin::log_path(path)).copied()
+    }
+
+    /// Where the source that a record calls `name` is: the plain file before its compressed copy.
+    pub(crate) fn named(&self, provider: &'static dyn Provider, name: &str) -> Option<PathBuf> {
+        let Storage::Appended(appended) = provider.storage();
+        self.all
+            .iter()
+            .filter(|t| !t.forgotten && t.source.provider == provider.id())
+            .filter(|t| appended.is_named(&t.source.path, name))
+            .filter_map(|t| twin::standing(&t.source.path))
+            .map(|(path, _)| path)
+            .min_by_key(|path| (twin::is_compressed(path), path.clone()))
+    }
+
+    fn same_file_elsewhere(&self, print: &Fingerprint) -> Option<Id> {
+        let id = *self.by_file.get(&(print.dev, print.ino))?;
+        fingerprint::same_file(&self.all[id].seen, print).then_some(id)
+    }
+
+    fn see(&mut self, id: Id, print: Fingerprint) {
+        self.by_file.insert((print.dev, print.ino), id);
+        let tracked = &mut self.all[id];
+        tracked.source.mtime_ms = print.mtime_ns / 1_000_000;
+        tracked.seen = print;
+    }
+
+    fn insert(
+        &mut self,
+        source: Source,
+        provider: &'static dyn Provider,
+        checkpoint: Checkpoint,
+        seen: Fingerprint,
+        reread: bool,
+    ) -> Id {
+        let id = self.all.len();
+        self.by_path.insert(twin::log_path(&source.path), id);
+        self.by_source_id.insert(source.id, id);
+        if seen.ino != 0 {
+            self.by_file.insert((seen.dev, seen.ino), id);
+        }
+        self.all.push(Tracked {
+            source,
+            provider,
+            checkpoint,
+            seen,
+            reread,
+            reader: None,
+            queued: None,
+            busy: false,
+            again: false,
+            not_before: None,
+            marked_ms: None,
+            recent: Recent::default(),
+            forgotten: false,
+        });
+        id
+    }
+
+    /// A hash of provider and path below the home folder: equal homes give equal ids. Another
+    /// source may hold it (it was moved here from there): then the next free one.
+    fn free_source_id(&self, provider: &str, path: &Path) -> i64 {
+        let path = twin::log_path(path);
+        let shown = path.strip_prefix(&self.home).map_or_else(
+            |_| path.to_string_lossy().into_owned(),
+            |below| format!("~/{}", below.to_string_lossy()),
+        );
+        (0_u32..)
+            .map(|attempt| source_id(provider, &shown, attempt))
+            .find(|id| !self.by_source_id.contains_key(id))
+            .unwrap_or_default()
+    }
+}
+
+/// 47 bits, so that SQLite keeps it in six bytes and JavaScript can hold it.
+fn source_id(provider: &str, path: &str, attempt: u32) -> i64 {
+    let hash = blake3::hash(format!("{provider}\0{path}\0{attempt}").as_bytes());
+    let mut first = [0; 8];
+    first[..6].copy_from_slice(&hash.as_bytes()[..6]);
+    i64::from_le_bytes(first) & 0x7fff_ffff_ffff
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn checkpoint(path: &Path, fingerprint: Fingerprint, offset: u64) -> Checkpoint {
+        let start = Checkpoint::at_start(1, "codex", path.into(), 1);
+        Checkpoint { fingerprint, offset, ..start }
+    }
+
+    /// A source that was last written to at this time.
+    pub(crate) fn tracked(mtime_ms: i64) -> Tracked {
+        let mut place = Place::new();
+        fs::write(place.path("a"), "x").unwrap();
+        place.find("a");
+        let mut tracked = place.sources.all.remove(0);
+        tracked.source.mtime_ms = mtime_ms;
+        tracked
+    }
+
+    struct Place {
+        dir: tempfile::TempDir,
+        roots: Vec<Root>,
+        sources: Sources,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let provider = *providers::ALL.iter().find(|p| p.id() == "codex").unwrap();
+            let roots = vec![Root { provider, path: dir.path().to_owned() }];
+            let sources = Sources::new(dir.path().to_owned());
+            Self { dir, roots, sources }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(format!("rollout-2026-01-01T00-00-00-{name}.jsonl"))
+        }
+
+        fn find(&mut self, name: &str) -> Id {
+            let path = self.path(name);
+            let print = fingerprint::of(&fs::metadata(&path).unwrap());
+            self.sources.found(Found { root: 0, path, print }, &self.roots)
+        }
+    }
+
+    #[test]
+    fn a_file_is_one_source_however_often_it_is_found() {
+        let mut place = Place::new();
+        fs::write(place.path("a"), "x").unwrap();
+        assert_eq!(place.find("a"), 0);
+        assert_eq!(place.find("a"), 0);
+        assert_eq!(place.sources.all.len(), 1);
+        assert!(place.sources.all[0].is_dirty());
+    }
+
+    #[test]
+    fn h15_a_file_that_moved_keeps_its_source() {
+        let mut place = Place::new();
+        fs::write(place.path("a"), "x").unwrap();
+        let id = place.find("a");
+        let source_id = place.sources.all[id].source.id;
+        fs::rename(place.path("a"), place.path("b")).unwrap();
+        assert_eq!(place.find("b"), id);
+        assert_eq!(place.sources.all[id].source.path, place.path("b"));
+        // Another file under the old path is another source, though its hash is taken.
+        fs::write(place.path("a"), "y").unwrap();
+        let other = place.find("a");
+        assert_ne!(other, id);
+        assert_ne!(place.sources.all[other].source.id, source_id);
+    }
+
+    #[test]
+    fn h16_a_hard_link_is_read_once() {
+        let mut place = Place::new();
+        fs::write(place.path("a"), "x").unwrap();
+        let id = place.find("a");
+        fs::hard_link(place.path("a"), place.path("b")).unwrap();
+        fs::write(place.path("b"), "xy").unwrap();
+        assert_eq!(place.find("b"), id);
+        assert_eq!(place.sources.all[id].source.path, place.path("a"));
+        assert_eq!(place.sources.all[id].seen.size, 2, "what is written under either name is new");
+    }
+
+    #[test]
+    fn a_log_and_its_compressed_copy_are_one_source_in_whatever_order_they_are_found() {
+        let sources_in = |order: [&str; 3]| {
+            let mut place = Place::new();
+            let packed = place.path("a").with_added_extension("zst");
+            let mut seen = Vec::new();
+            for step in order {
+                match step {
+                    "plain" => fs::write(place.path("a"), "x").unwrap(),
+                    "packed" => fs::write(&packed, "x").unwrap(),
+                    _ => fs::remove_file(place.path("a")).unwrap(),
+                }
+                let path = if step == "packed" { packed.clone() } else { place.path("a") };
+                if let Ok(metadata) = fs::metadata(&path) {
+                    let print = fingerprint::of(&metadata);
+                    place.sources.found(Found { root: 0, path, print }, &place.roots);
+                }
+                seen.push(twin::is_compressed(&place.sources.all[0].source.path));
+            }
+            assert_eq!(place.sources.all.len(), 1);
+            (place.sources.all[0].source.id, seen)
+        };
+        let (plain_first, seen) = sources_in(["plain", "packed", "plain"]);
+        assert_eq!(seen, [false, false, false], "the log is preferred");
+        let (packed_first, seen) = sources_in(["packed", "plain", "packed"]);
+        assert_eq!(seen, [true, false, false], "and taken as soon as it is there");
+        let (_, seen) = sources_in(["plain", "remove", "packed"]);
+        assert_eq!(seen, [false, false, true]);
+        assert_eq!(plain_first, packed_first);
+    }
+
+    #[test]
+    fn equal_homes_give_equal_source_ids() {
+        let ids = [Place::new(), Place::new()].map(|mut place| {
+            fs::write(place.path("a"), "x").unwrap();
+            let id = place.find("a");
+            place.sources.all[id].source.id
+        });
+        assert_eq!(ids[0], ids[1]);
+    }
+
+    #[test]
+    fn a_named_parent_is_found_plain_before_compressed() {
+        let mut place = Place::new();
+        fs::write(place.path("t1"), "x").unwrap();
+        place.find("t1");
+        let packed = place.dir.path().join("rollout-2026-01-01T00-00-00-t1.jsonl.zst");
+        fs::write(&packed, "x").unwrap();
+        let print = fingerprint::of(&fs::metadata(&packed).unwrap());
+        let found = Found { root: 0, path: packed.clone(), print };
+        place.sources.found(found, &place.roots);
+        let provider = place.roots[0].provider;
+        assert_eq!(place.sources.named(provider, "t1"), Some(place.path("t1")));
+        fs::remove_file(place.path("t1")).unwrap();
+        assert_eq!(place.sources.named(provider, "t1"), Some(packed));
+        assert_eq!(place.sources.named(provider, "t2"), None);
+    }
+}

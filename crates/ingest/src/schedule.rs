@@ -1,0 +1,539 @@
+//! The ingest loop: marks sources, gives them turns, takes the results.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch as signal};
+
+use crate::canary::Canary;
+use crate::discover::{Id, Queue, Sources};
+use crate::queue::{Queues, SPACING};
+use crate::read::{Limits, Next, ReadError};
+use crate::status::{Progress, RootStatus, Status};
+use crate::turn::{Plan, Turn};
+use crate::twin;
+use crate::walk::{RootState, Walk, Walked};
+use crate::watch::{WATCHES_WHOLE_ROOTS, Watch};
+use crate::{Error, Mode, Options, Output, Sink};
+
+/// Bytes one source may take per turn.
+const QUANTUM: u64 = 1 << 20;
+/// How often the loop turns over when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+/// A tick this late means that the machine slept: events may be missing.
+const OVERSLEPT: Duration = Duration::from_secs(5);
+/// Sweeps asked for by lost events are at least this far apart, so that they cannot feed an
+/// overflow.
+const SWEEP_SPACING: Duration = Duration::from_secs(1);
+/// How often folders that cannot be watched are swept.
+const UNWATCHED_SWEEP: Duration = Duration::from_secs(2);
+/// How often all is swept while a root is on another machine.
+const REMOTE_SWEEP: Duration = Duration::from_secs(5);
+/// How long a source whose parser panicked is left alone.
+const QUARANTINE: Duration = Duration::from_secs(600);
+/// How long a source must have been missing before its checkpoint is dropped.
+const FORGET_AFTER_MS: i64 = 7 * 86_400_000;
+
+pub(crate) struct Schedule {
+    options: Options,
+    roots: Arc<[crate::Root]>,
+    limits: Limits,
+    sources: Sources,
+    queues: Queues,
+    root_states: Vec<RootState>,
+    denied: Vec<PathBuf>,
+    /// A root on another machine.
+    remote: Option<PathBuf>,
+    watch: Option<Arc<Watch>>,
+    canary: Option<Canary>,
+    sink: Sink,
+    status: signal::Sender<Status>,
+    /// What was published last.
+    shown: Status,
+    progress: Progress,
+    turns: mpsc::UnboundedSender<Done>,
+    done: mpsc::UnboundedReceiver<Done>,
+    /// Turns and walks under way on worker threads.
+    reading: usize,
+    walking: bool,
+    swept: Option<Instant>,
+    sweeps: u64,
+    last_sweep_ms: i64,
+    sweep_wanted: bool,
+    /// What the first sweep found and was not read to its end yet; `None` before that sweep.
+    first_pass: Option<HashSet<Id>>,
+    /// The sources have moved since they were last described.
+    changed: bool,
+}
+
+/// What a worker thread hands back.
+enum Done {
+    Turn(Id, Box<Turn>),
+    Walk(Walked, Scope),
+    Closed,
+}
+
+/// How much a walk covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Every root: what was not found is missing.
+    Sweep,
+    /// Some place: only what was found counts.
+    Part,
+}
+
+impl Schedule {
+    pub(crate) fn new(mut options: Options, sink: Sink, status: signal::Sender<Status>) -> Self {
+        let watch = match options.mode {
+            Mode::Live => Some(Arc::new(Watch::new())),
+            Mode::Once => None,
+        };
+        let mut sources = Sources::new(options.home.clone());
+        for checkpoint in std::mem::take(&mut options.checkpoints) {
+            sources.restore(checkpoint, &options.roots, options.force);
+        }
+        let canary = options.canary.take().map(|folder| Canary::new(folder, Instant::now()));
+        let (turns, done) = mpsc::unbounded_channel();
+        let roots: Arc<[crate::Root]> = std::mem::take(&mut options.roots).into();
+        Self {
+            root_states: vec![RootState::Awaited; roots.len()],
+            limits: Limits { quantum: QUANTUM, max_line: options.max_line },
+            options,
+            roots,
+            sources,
+            queues: Queues::default(),
+            denied: Vec::new(),
+            remote: None,
+            watch,
+            canary,
+            sink,
+            status,
+            shown: Status::default(),
+            progress: Progress::default(),
+            turns,
+            done,
+            reading: 0,
+            walking: false,
+            swept: None,
+            sweeps: 0,
+            last_sweep_ms: 0,
+            sweep_wanted: true,
+            first_pass: None,
+            changed: true,
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut stop: signal::Receiver<bool>) -> Result<(), Error> {
+        let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
+        let mut ticks = tokio::time::interval(TICK);
+        let mut last_tick = Instant::now();
+        let mailbox = self.watch.as_ref().map(|watch| Arc::clone(&watch.mailbox));
+        loop {
+            self.sweep_if_due();
+            while self.reading < workers
+                && let Some(id) = self.queues.pop(Instant::now())
+            {
+                self.begin_turn(id, None);
+            }
+            self.publish();
+            if self.options.mode == Mode::Once && self.caught_up() {
+                return Ok(());
+            }
+            let due = self.queues.next_due();
+            tokio::select! {
+                biased;
+                changed = stop.changed() => if changed.is_err() || *stop.borrow() {
+                    return self.drain().await;
+                },
+                Some(done) = self.done.recv() => self.finish(done)?,
+                () = heard(mailbox.as_deref()) => self.look(),
+                () = due_at(due) => {}
+                _ = ticks.tick() => {
+                    // A machine that slept may have lost events.
+                    self.sweep_wanted |= last_tick.elapsed() > OVERSLEPT;
+                    last_tick = Instant::now();
+                    self.listen();
+                }
+            }
+        }
+    }
+
+    /// Lets the turns under way end; nothing new is begun.
+    async fn drain(mut self) -> Result<(), Error> {
+        while self.reading > 0
+            && let Some(done) = self.done.recv().await
+        {
+            if let Done::Turn(..) | Done::Closed = done {
+                self.reading -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    // Finding sources.
+
+    fn sweep_if_due(&mut self) {
+        let interval = match &self.watch {
+            Some(watch) if watch.refused().is_some() => UNWATCHED_SWEEP,
+            _ if self.remote.is_some() => REMOTE_SWEEP.min(self.options.sweep_interval),
+            _ => self.options.sweep_interval,
+        };
+        let due = self.swept.is_none_or(|at| {
+            let since = at.elapsed();
+            since >= interval || (self.sweep_wanted && since >= SWEEP_SPACING)
+        });
+        if !due || self.walking || (self.options.mode == Mode::Once && self.swept.is_some()) {
+            return;
+        }
+        self.swept = Some(Instant::now());
+        self.sweep_wanted = false;
+        self.walking = true;
+        if let Some(watch) = &self.watch {
+            watch.begin_sweep();
+        }
+        let (roots, watch) = (Arc::clone(&self.roots), self.watch.clone());
+        let (turns, is_remote) = (self.turns.clone(), self.options.is_remote);
+        tokio::task::spawn_blocking(move || {
+            let mut walk = Walk::new(&roots, watch.as_deref());
+            (0..roots.len()).for_each(|index| walk.root(index));
+            let mut walked = walk.finish();
+            walked.remote =
+                roots.iter().map(|root| &root.path).find(|path| is_remote(path)).cloned();
+            _ = turns.send(Done::Walk(walked, Scope::Sweep));
+        });
+    }
+
+    /// Makes a watcher anew that has fallen silent.
+    fn listen(&mut self) {
+        let (Some(watch), Some(canary)) = (&self.watch, &mut self.canary) else { return };
+        if canary.tick(watch, Instant::now()) {
+            tracing::warn!("no file events are delivered any more; watching begins anew");
+            watch.rebuild();
+            self.sweep_wanted = true;
+        }
+    }
+
+    /// Looks at every path that was heard of.
+    fn look(&mut self) {
+        let Some(watch) = self.watch.clone() else { return };
+        let heard = watch.mailbox.take();
+        self.sweep_wanted |= heard.rescan;
+        let now = Instant::now();
+        if let Some(canary) = &mut self.canary
+            && heard.rescan
+        {
+            canary.rest(now);
+        }
+        for path in heard.paths {
+            if self.canary.as_mut().is_some_and(|canary| canary.is_heard(&path, now)) {
+                continue;
+            }
+            self.look_at(&path, &watch);
+        }
+    }
+
+    fn look_at(&mut self, path: &Path, watch: &Watch) {
+        let metadata = fs::symlink_metadata(path);
+        let below = self.root_of(path);
+        if !metadata.as_ref().is_ok_and(fs::Metadata::is_dir) {
+            // It, or what took its place.
+            if below.is_some()
+                && let Some((path, metadata)) = twin::standing(path)
+            {
+                self.take_found(below, &path, &metadata);
+                return;
+            }
+            if let Some(id) = self.sources.by_path(path) {
+                self.mark(id, Queue::Live);
+                return;
+            }
+            if below.is_some() && metadata.is_ok() {
+                return;
+            }
+        }
+        // A folder below a root, or on the way to one, that came, went or moved.
+        if metadata.is_err() || !WATCHES_WHOLE_ROOTS {
+            watch.forget(path);
+        }
+        let mut walk = Walk::new(&self.roots, Some(watch));
+        match (below, metadata) {
+            (Some(index), Ok(metadata)) => walk.below(index, path, &metadata),
+            (Some(index), Err(_)) if self.roots[index].path == path => walk.root(index),
+            (Some(_), Err(_)) => {}
+            (None, _) => {
+                let on_the_way = self.roots.iter().enumerate();
+                on_the_way
+                    .filter(|(_, root)| root.path.starts_with(path))
+                    .for_each(|(index, _)| walk.root(index));
+            }
+        }
+        let walked = walk.finish();
+        self.absorb(walked, Scope::Part);
+    }
+
+    fn root_of(&self, path: &Path) -> Option<usize> {
+        self.roots.iter().position(|root| path.starts_with(&root.path))
+    }
+
+    fn take_found(&mut self, root: Option<usize>, path: &Path, metadata: &fs::Metadata) {
+        let Some(root) = root else { return };
+        let Some(root) = (root..self.roots.len()).find(|&index| {
+            let root = &self.roots[index];
+            path.starts_with(&root.path) && root.provider.is_source(&root.path, path)
+        }) else {
+            return;
+        };
+        let print = crate::fingerprint::of(metadata);
+        let found = crate::walk::Found { root, path: path.to_owned(), print };
+        let id = self.sources.found(found, &self.roots);
+        self.mark(id, Queue::Live);
+    }
+
+    fn absorb(&mut self, walked: Walked, scope: Scope) {
+        for (index, state) in &walked.roots {
+            self.root_states[*index] = *state;
+        }
+        self.changed = true;
+        let queue = if scope == Scope::Sweep { Queue::Backlog } else { Queue::Live };
+        let mut present = vec![false; self.sources.all.len()];
+        for found in walked.found {
+            let id = self.sources.found(found, &self.roots);
+            if let Some(present) = present.get_mut(id) {
+                *present = true;
+            }
+            if self.sources.all[id].is_dirty() {
+                self.mark(id, queue);
+            }
+        }
+        if scope == Scope::Sweep {
+            self.sweeps += 1;
+            self.last_sweep_ms = (self.options.now_ms)();
+            self.denied = walked.denied;
+            self.remote = walked.remote;
+            if let Some(watch) = &self.watch {
+                watch.end_sweep();
+            }
+            let missing = present.iter().enumerate().filter(|(_, present)| !**present);
+            let missing: Vec<Id> = missing.map(|(id, _)| id).collect();
+            self.miss(&missing);
+            // What is missing is part of it: that it is so has to be saved, too.
+            if self.first_pass.is_none() {
+                self.first_pass = Some(self.queues.ids().collect());
+            }
+            self.recount();
+        }
+    }
+
+    /// Sources that a sweep did not find. What may be hidden by a folder that cannot be listed is
+    /// not missing.
+    fn miss(&mut self, missing: &[Id]) {
+        let long_ago = (self.options.now_ms)() - FORGET_AFTER_MS;
+        let mut gone = Vec::new();
+        for &id in missing {
+            let tracked = &self.sources.all[id];
+            let hidden = self.denied.iter().any(|d| tracked.source.path.starts_with(d));
+            if hidden || tracked.forgotten || tracked.busy || tracked.queued.is_some() {
+                continue;
+            }
+            match tracked.checkpoint.missing_since_ms {
+                None => self.mark(id, Queue::Backlog),
+                Some(since) if since < long_ago => gone.push(self.sources.forget(id)),
+                Some(_) => {}
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        let (sink, turns) = (Arc::clone(&self.sink), self.turns.clone());
+        tokio::task::spawn_blocking(move || {
+            if !sink(Output::Forget(gone)) {
+                _ = turns.send(Done::Closed);
+            }
+        });
+    }
+
+    fn mark(&mut self, id: Id, queue: Queue) {
+        let now_ms = (self.options.now_ms)();
+        let tracked = &mut self.sources.all[id];
+        tracked.marked_ms.get_or_insert(now_ms);
+        self.queues.mark(id, tracked, queue, Instant::now());
+    }
+
+    // Reading them.
+
+    fn begin_turn(&mut self, id: Id, parent: Option<Option<PathBuf>>) {
+        let tracked = &mut self.sources.all[id];
+        tracked.queued = None;
+        tracked.busy = true;
+        self.reading += 1;
+        let plan = Plan {
+            source: tracked.source.clone(),
+            provider: tracked.provider,
+            checkpoint: tracked.checkpoint.clone(),
+            reread: tracked.reread,
+            reader: tracked.reader.take(),
+            parent,
+            limits: self.limits,
+            now_ms: self.options.now_ms,
+        };
+        let (sink, turns) = (Arc::clone(&self.sink), self.turns.clone());
+        tokio::task::spawn_blocking(move || {
+            let done = match plan.run(&sink) {
+                Some(turn) => Done::Turn(id, Box::new(turn)),
+                None => Done::Closed,
+            };
+            // The loop that would hear of it may have ended.
+            _ = turns.send(done);
+        });
+    }
+
+    fn finish(&mut self, done: Done) -> Result<(), Error> {
+        match done {
+            Done::Closed => return Err(Error::Closed),
+            Done::Walk(walked, scope) => {
+                self.walking = false;
+                self.absorb(walked, scope);
+            }
+            Done::Turn(id, turn) => {
+                self.reading -= 1;
+                self.changed = true;
+                self.finish_turn(id, *turn);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_turn(&mut self, id: Id, turn: Turn) {
+        self.progress.bytes_done += turn.bytes;
+        self.progress.bytes_left = self.progress.bytes_left.saturating_sub(turn.bytes);
+        self.progress.lines += turn.lines;
+        self.progress.events += turn.events;
+        let now = Instant::now();
+        let tracked = &mut self.sources.all[id];
+        tracked.busy = false;
+        tracked.recent.add(turn.lines, turn.faults);
+        if turn.faults > 0 && tracked.recent.is_due(now) {
+            let (path, faults) = (tracked.source.path.display(), turn.checkpoint.skips.faults());
+            tracing::info!("{path}: {faults} lines so far could not be read and were skipped");
+        }
+        match turn.outcome {
+            Ok(Next::Parent(name)) => {
+                tracked.checkpoint = turn.checkpoint;
+                tracked.reread = false;
+                tracked.reader = turn.reader;
+                let parent = self.sources.named(self.sources.all[id].provider, &name);
+                self.begin_turn(id, Some(parent));
+                return;
+            }
+            Ok(Next::More) => {
+                tracked.reread = false;
+                // Not what took its place while it was being read.
+                let is_current = turn.checkpoint.path == tracked.source.path;
+                tracked.reader = turn.reader.filter(|_| is_current);
+                tracked.checkpoint = turn.checkpoint;
+                tracked.again = false;
+                // The rest waits behind what is written meanwhile, before older files.
+                self.mark(id, Queue::Backlog);
+                return;
+            }
+            Ok(Next::End) => {
+                tracked.checkpoint = turn.checkpoint;
+                tracked.reread = false;
+                tracked.not_before = Some(now + SPACING);
+            }
+            Err(error) => {
+                if turn.checkpoint.last_error != tracked.checkpoint.last_error {
+                    tracing::warn!("{error}");
+                }
+                tracked.checkpoint = turn.checkpoint;
+                let pause =
+                    if matches!(error, ReadError::Panicked { .. }) { QUARANTINE } else { SPACING };
+                tracked.not_before = Some(now + pause);
+            }
+        }
+        tracked.marked_ms = None;
+        self.progress.files_done += 1;
+        self.progress.files_left = self.progress.files_left.saturating_sub(1);
+        if let Some(first) = &mut self.first_pass {
+            first.remove(&id);
+        }
+        if std::mem::take(&mut tracked.again) {
+            self.mark(id, Queue::Live);
+        }
+    }
+
+    /// Everything the first sweep found has been read to its end.
+    fn caught_up(&self) -> bool {
+        self.first_pass.as_ref().is_some_and(HashSet::is_empty)
+    }
+
+    // Telling about it.
+
+    /// What is left is counted anew after each sweep: hints and reads only move it.
+    fn recount(&mut self) {
+        self.progress.files_left = self.queues.len() as u64;
+        self.progress.bytes_left =
+            self.queues.backlog().map(|id| self.sources.all[id].bytes_left()).sum();
+    }
+
+    /// The snapshot is made here and only swapped in there: nobody who asks waits for it.
+    fn publish(&mut self) {
+        let now_ms = (self.options.now_ms)();
+        let caught_up = self.caught_up();
+        let due = self.shown.is_old(now_ms) || caught_up != self.shown.caught_up;
+        if !due && self.shown.progress == self.progress {
+            return;
+        }
+        self.shown.progress = self.progress;
+        self.shown.caught_up = caught_up;
+        if due {
+            self.shown.heartbeat_ms = now_ms;
+            if std::mem::take(&mut self.changed) {
+                self.describe();
+            }
+        }
+        self.status.send_replace(self.shown.clone());
+    }
+
+    fn describe(&mut self) {
+        let shown = &mut self.shown;
+        shown.roots = self
+            .roots
+            .iter()
+            .zip(&self.root_states)
+            .map(|(root, state)| RootStatus {
+                provider: root.provider.id(),
+                path: root.path.clone(),
+                state: *state,
+            })
+            .collect();
+        shown.count(&self.sources.all);
+        shown.denied.clone_from(&self.denied);
+        shown.sweeps = self.sweeps;
+        shown.last_sweep_ms = self.last_sweep_ms;
+        if let Some(watch) = &self.watch {
+            shown.watched_folders = watch.folders();
+            let far = |root: &PathBuf| {
+                format!("{} is on another machine: looked at every 5 s", root.display())
+            };
+            shown.watch_refused = watch.refused().or_else(|| self.remote.as_ref().map(far));
+        }
+    }
+}
+
+async fn heard(mailbox: Option<&crate::watch::Mailbox>) {
+    match mailbox {
+        Some(mailbox) => mailbox.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn due_at(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

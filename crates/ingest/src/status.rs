@@ -1,0 +1,119 @@
+//! What ingest is doing, for health checks, progress lines and `status`: a snapshot in memory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use usage::Skips;
+
+use crate::discover::Tracked;
+use crate::walk::RootState;
+
+/// Sources named as failing.
+const FAILING_SHOWN: usize = 20;
+
+/// A snapshot of the ingest loop.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// When the loop last turned over.
+    pub heartbeat_ms: i64,
+    pub roots: Vec<RootStatus>,
+    pub providers: BTreeMap<&'static str, ProviderStatus>,
+    pub progress: Progress,
+    /// The first pass over everything has been handed to the writer.
+    pub caught_up: bool,
+    pub watched_folders: usize,
+    /// Why some folders are only swept, not watched.
+    pub watch_refused: Option<String>,
+    /// Folders that may not be listed.
+    pub denied: Vec<PathBuf>,
+    pub last_sweep_ms: i64,
+    pub sweeps: u64,
+    /// When the oldest source that waits to be read was marked; `None` when nothing waits.
+    pub oldest_waiting_ms: Option<i64>,
+    /// Sources that cannot be read, with the reason: the first few.
+    pub failing: Vec<(PathBuf, String)>,
+    /// Sources of whose latest lines more than a fifth could not be read: the first few.
+    pub degraded: Vec<PathBuf>,
+}
+
+impl Status {
+    /// What takes a look at every source is renewed once a second, also by a clock that was set
+    /// back.
+    pub(crate) fn is_old(&self, now_ms: i64) -> bool {
+        now_ms.abs_diff(self.heartbeat_ms) >= 1_000
+    }
+
+    /// Counts sources anew, by provider.
+    pub(crate) fn count(&mut self, sources: &[Tracked]) {
+        self.providers.clear();
+        self.failing.clear();
+        self.degraded.clear();
+        self.oldest_waiting_ms = None;
+        for tracked in sources.iter().filter(|t| !t.forgotten) {
+            let checkpoint = &tracked.checkpoint;
+            let provider = self.providers.entry(tracked.source.provider).or_default();
+            provider.sources += 1;
+            provider.missing += u64::from(checkpoint.missing_since_ms.is_some());
+            provider.skips.merge(&checkpoint.skips);
+            provider.newest_event_ms = provider.newest_event_ms.max(checkpoint.last_event_ms);
+            if let Some(error) = &checkpoint.last_error {
+                provider.failing += 1;
+                if self.failing.len() < FAILING_SHOWN {
+                    self.failing.push((tracked.source.path.clone(), error.clone()));
+                }
+            }
+            if tracked.recent.is_degraded() {
+                provider.degraded += 1;
+                if self.degraded.len() < FAILING_SHOWN {
+                    self.degraded.push(tracked.source.path.clone());
+                }
+            }
+            if let Some(marked) = tracked.marked_ms {
+                let oldest = self.oldest_waiting_ms.get_or_insert(marked);
+                *oldest = marked.min(*oldest);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct RootStatus {
+    pub provider: &'static str,
+    pub path: PathBuf,
+    pub state: RootState,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ProviderStatus {
+    pub sources: u64,
+    pub failing: u64,
+    /// Sources of whose latest lines more than a fifth could not be read.
+    pub degraded: u64,
+    pub missing: u64,
+    pub skips: Skips,
+    pub newest_event_ms: Option<i64>,
+}
+
+/// How much was read since the start, and how much is known to be left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub files_done: u64,
+    pub files_left: u64,
+    pub bytes_done: u64,
+    pub bytes_left: u64,
+    pub lines: u64,
+    pub events: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h29_a_clock_that_was_set_back_freezes_nothing() {
+        let shown = Status { heartbeat_ms: 1_000_000_000, ..Status::default() };
+        let after = |ms| shown.is_old(shown.heartbeat_ms + ms);
+        assert!(!after(0) && !after(999) && !after(-999));
+        assert!(after(1_000) && after(86_400_000) && after(-86_400_000));
+    }
+}

@@ -1,0 +1,262 @@
+//! Lists what is under the roots: every file a provider calls its source.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use providers::Provider;
+use usage::Fingerprint;
+
+use crate::fingerprint;
+use crate::watch::{WATCHES_WHOLE_ROOTS, Watch};
+
+const MAX_DEPTH: usize = 16;
+
+/// A watched folder of one provider.
+#[derive(Clone, Debug)]
+pub struct Root {
+    pub provider: &'static dyn Provider,
+    pub path: PathBuf,
+}
+
+/// What a root looked like at the last walk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RootState {
+    /// It does not exist yet; it is read as soon as it does.
+    #[default]
+    Awaited,
+    Present,
+    /// It exists and cannot be listed.
+    Denied,
+}
+
+/// A file found under a root.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) root: usize,
+    pub(crate) path: PathBuf,
+    pub(crate) print: Fingerprint,
+}
+
+/// What a walk saw.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    pub(crate) found: Vec<Found>,
+    /// State of each root that was walked, by its index.
+    pub(crate) roots: Vec<(usize, RootState)>,
+    /// Folders that could not be listed: what is missing below them is not gone.
+    pub(crate) denied: Vec<PathBuf>,
+    /// A root whose changes may not be heard of.
+    pub(crate) remote: Option<PathBuf>,
+}
+
+/// Walks one place: a whole root, or a folder below it.
+pub(crate) struct Walk<'a> {
+    roots: &'a [Root],
+    watch: Option<&'a Watch>,
+    /// Folders seen in this walk and where, so that nothing is listed twice however it is reached.
+    seen: HashMap<(u64, u64), PathBuf>,
+    walked: Walked,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(roots: &'a [Root], watch: Option<&'a Watch>) -> Self {
+        Self { roots, watch, seen: HashMap::new(), walked: Walked::default() }
+    }
+
+    pub(crate) fn finish(self) -> Walked {
+        self.walked
+    }
+
+    /// Walks a root. The root itself may be a link; what is below it is not followed.
+    pub(crate) fn root(&mut self, index: usize) {
+        let path = &self.roots[index].path;
+        let state = loop {
+            match self.root_or_ancestor(path) {
+                Ok(Some(metadata)) if metadata.is_dir() => {
+                    if !self.folder(index, path, &metadata, 0) {
+                        // It went before it was watched: it is awaited after all.
+                        continue;
+                    }
+                    if !self.walked.denied.contains(path) {
+                        break RootState::Present;
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break RootState::Awaited,
+                Err(_) => self.walked.denied.push(path.clone()),
+            }
+            break RootState::Denied;
+        };
+        self.walked.roots.push((index, state));
+    }
+
+    /// The root, if it is there. One that is not announces itself in the nearest folder that is;
+    /// that folder is watched first and the root looked for again, so that it cannot slip through.
+    fn root_or_ancestor(&self, root: &Path) -> io::Result<Option<Metadata>> {
+        let mut awaited_in = None;
+        loop {
+            match fs::metadata(root) {
+                Ok(metadata) => return Ok(Some(metadata)),
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(e),
+                Err(_) => {}
+            }
+            let nearest = root
+                .ancestors()
+                .skip(1)
+                .find_map(|folder| fs::metadata(folder).ok().map(|metadata| (folder, metadata)));
+            let (Some(watch), Some((folder, metadata))) = (self.watch, nearest) else {
+                return Ok(None);
+            };
+            if awaited_in == Some(folder) || WATCHES_WHOLE_ROOTS {
+                return Ok(None);
+            }
+            if watch.add(folder, &fingerprint::of(&metadata)) {
+                awaited_in = Some(folder);
+            }
+        }
+    }
+
+    /// Walks a folder that appeared below a root.
+    pub(crate) fn below(&mut self, index: usize, folder: &Path, metadata: &Metadata) {
+        let root = &self.roots[index].path;
+        let depth = folder.strip_prefix(root).map_or(0, |below| below.components().count());
+        self.folder(index, folder, metadata, depth);
+    }
+
+    /// False when the folder is gone. Where it was, the watch of the folder above tells.
+    fn folder(&mut self, root: usize, folder: &Path, metadata: &Metadata, depth: usize) -> bool {
+        let print = fingerprint::of(metadata);
+        if depth > MAX_DEPTH || self.is_seen(&print) {
+            return true;
+        }
+        // Watch first, list second: what is created in between is seen by one of the two.
+        if let Some(watch) = self.watch
+            && (depth == 0 || !WATCHES_WHOLE_ROOTS)
+            && !watch.add(folder, &print)
+        {
+            return false;
+        }
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return false,
+            Err(e) => {
+                tracing::debug!(folder.path = %folder.display(), "cannot list a folder: {e}");
+                self.walked.denied.push(folder.to_owned());
+                return true;
+            }
+        };
+        self.seen.insert((print.dev, print.ino), folder.to_owned());
+        for entry in entries {
+            let Ok(entry) = entry else {
+                self.walked.denied.push(folder.to_owned());
+                return true;
+            };
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                if let Ok(metadata) = entry.metadata() {
+                    self.folder(root, &entry.path(), &metadata, depth + 1);
+                }
+            } else if kind.is_file() {
+                self.file(root, &entry);
+            }
+        }
+        true
+    }
+
+    /// Whether a folder was listed in this walk. One that went since may have left its inode to the
+    /// one that is asked for.
+    fn is_seen(&self, print: &Fingerprint) -> bool {
+        let file = (print.dev, print.ino);
+        let known = self.seen.get(&file).and_then(|path| fs::metadata(path).ok());
+        known.is_some_and(|known| (known.dev(), known.ino()) == file)
+    }
+
+    fn file(&mut self, root: usize, entry: &fs::DirEntry) {
+        let path = entry.path();
+        let Root { provider, path: root_path } = &self.roots[root];
+        if !provider.is_source(root_path, &path) {
+            return;
+        }
+        if let Ok(metadata) = entry.metadata() {
+            self.walked.found.push(Found { root, path, print: fingerprint::of(&metadata) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root(path: &Path) -> Vec<Root> {
+        let provider = *providers::ALL.iter().find(|p| p.id() == "claude-code").unwrap();
+        vec![Root { provider, path: path.to_owned() }]
+    }
+
+    fn walk(roots: &[Root]) -> Walked {
+        let mut walk = Walk::new(roots, None);
+        walk.root(0);
+        walk.finish()
+    }
+
+    fn names(walked: &Walked) -> Vec<String> {
+        let name = |f: &Found| f.path.file_name().unwrap().to_string_lossy().into_owned();
+        let mut names: Vec<_> = walked.found.iter().map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn sources_are_found_at_any_depth_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("-w/s/subagents/workflows/run");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(dir.path().join("-w/a.jsonl"), "").unwrap();
+        fs::write(deep.join("agent-1.jsonl"), "").unwrap();
+        fs::write(deep.join("notes.txt"), "").unwrap();
+        symlink(dir.path(), deep.join("loop")).unwrap();
+        symlink(dir.path().join("-w/a.jsonl"), dir.path().join("-w/b.jsonl")).unwrap();
+        let walked = walk(&root(dir.path()));
+        assert_eq!(names(&walked), ["a.jsonl", "agent-1.jsonl"]);
+        assert_eq!(walked.roots, [(0, RootState::Present)]);
+    }
+
+    #[test]
+    fn a_root_may_be_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("real/-w")).unwrap();
+        fs::write(dir.path().join("real/-w/a.jsonl"), "").unwrap();
+        symlink(dir.path().join("real"), dir.path().join("link")).unwrap();
+        assert_eq!(names(&walk(&root(&dir.path().join("link")))), ["a.jsonl"]);
+    }
+
+    #[test]
+    fn folders_nested_too_deep_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d/".repeat(MAX_DEPTH));
+        fs::create_dir_all(deep.join("e")).unwrap();
+        fs::write(deep.join("in.jsonl"), "").unwrap();
+        fs::write(deep.join("e/out.jsonl"), "").unwrap();
+        assert_eq!(names(&walk(&root(dir.path()))), ["in.jsonl"]);
+    }
+
+    #[test]
+    fn h14_a_root_that_is_not_there_is_awaited() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = root(&dir.path().join("later/projects"));
+        assert_eq!(walk(&roots).roots, [(0, RootState::Awaited)]);
+        fs::create_dir_all(&roots[0].path).unwrap();
+        assert_eq!(walk(&roots).roots, [(0, RootState::Present)]);
+    }
+
+    #[test]
+    fn a_root_that_is_no_folder_is_shown_as_denied() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert_eq!(walk(&root(&dir.path().join("file"))).roots, [(0, RootState::Denied)]);
+    }
+}

@@ -1,0 +1,104 @@
+//! Codex: one file per thread, with a line for everything that happens in it.
+//!
+//! A model call is stated twice at most: exactly by a `token_usage_record` (newer versions), and by
+//! what it adds to the running totals of a `token_count`. Each call becomes one event, from the
+//! record where there is one. `last_token_usage` looks handier than the totals but is repeated,
+//! estimated and cut short; it only starts a series and confirms that one starts over.
+//!
+//! A fork's file may begin with its parent's history. Copied calls, prompts and foreign records are
+//! left out silently: they are no faults, and the parent's file counts them.
+//!
+//! `line` reads lines, `lineage` finds the end of a copied history, `rollout` decides what is a call,
+//! `unmatched` pairs records with totals, `thread` makes the events. Reading `config.toml` is left out: a thread
+//! without a logged service tier is taken as standard.
+
+mod counts;
+mod line;
+mod lineage;
+mod rollout;
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "fixtures and real logs are files")]
+mod tests;
+mod thread;
+mod unmatched;
+
+use std::path::{Path, PathBuf};
+
+use usage::{Flags, Source};
+
+use self::line::{Line, Record};
+use self::rollout::Rollout;
+use crate::record::Json;
+use crate::{Appended, Env, ParseLine, Provider, Storage};
+
+const ID: &str = "codex";
+const VERSION: u32 = 1;
+
+/// Codex CLI, and every editor or app that drives it.
+pub(crate) struct Codex;
+
+impl Provider for Codex {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
+    fn roots(&self, env: &Env) -> Vec<PathBuf> {
+        let home = env.var("CODEX_HOME").map_or_else(|| env.home.join(".codex"), PathBuf::from);
+        vec![home.join("sessions"), home.join("archived_sessions")]
+    }
+
+    fn is_source(&self, _root: &Path, path: &Path) -> bool {
+        stem(path).is_some()
+    }
+
+    fn storage(&self) -> Storage {
+        Storage::Appended(&Self)
+    }
+}
+
+impl Appended for Codex {
+    fn begin(&self, source: &Source, state: &str) -> Box<dyn ParseLine> {
+        Box::new(Rollout::resume(source, state))
+    }
+
+    fn is_named(&self, path: &Path, name: &str) -> bool {
+        // A long thread goes on in files that add a second id to its own.
+        stem(path).is_some_and(|stem| {
+            let Some((_, rest)) = stem.split_once(&format!("-{name}")) else { return false };
+            !name.is_empty() && (rest.is_empty() || rest.starts_with('_'))
+        })
+    }
+
+    fn series(&self, line: &[u8], series: &mut Vec<u64>) {
+        if !line::may_count(line) {
+            return;
+        }
+        let mut json = Json::new(line);
+        while let Ok(Some(Line { record, .. })) = Line::read(&mut json) {
+            let Record::TokenCount(count) = record else { continue };
+            let total = count.total.and_then(|stated| stated.totals(&mut Flags::default()).ok());
+            let digest = total.map(counts::Counts::digest);
+            if digest.is_some() && digest.as_ref() != series.last() {
+                series.extend(digest);
+            }
+        }
+    }
+}
+
+/// The name of a rollout file without its extension; `None` for other files.
+fn stem(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(".zst").unwrap_or(name);
+    name.strip_suffix(".jsonl")?.strip_prefix("rollout-")
+}
+
+/// The thread id in a file's name: `<date and time>-<thread>` or `<date and time>-<thread>_<part>`.
+fn thread_in_name(path: &Path) -> Option<&str> {
+    const TIME_LEN: usize = "2026-01-31T00-00-00-".len();
+    let name = stem(path)?.get(TIME_LEN..)?;
+    name.split('_').next().filter(|id| !id.is_empty())
+}

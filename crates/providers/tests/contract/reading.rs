@@ -1,0 +1,224 @@
+//! Reads bytes as ingest reads a source, and says what must hold for any bytes. The fuzz targets
+//! use this file too.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use providers::{Appended, ParseLine, Parsed, Provider, Storage};
+use usage::{Skip, Skips, Source, UsageEvent, merge};
+
+/// The end of the year 9999: later times have no text form.
+const MAX_MS: i64 = 253_402_300_799_999;
+
+/// No call has more tokens of one kind; what was written to the cache is stated in two parts.
+const MAX_TOKENS: u64 = 2_000_000_000;
+
+/// Longest text of an event: what is kept of a record, with each of its bytes replaced.
+const MAX_TEXT: usize = 3 * 4096;
+
+/// Answers for the source with a name: its series.
+pub(crate) type Parent<'a> = &'a dyn Fn(&str) -> Option<Vec<u64>>;
+
+/// What the store holds after some reads.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rows {
+    pub(crate) events: BTreeMap<String, UsageEvent>,
+    pub(crate) skips: Skips,
+}
+
+impl Rows {
+    fn take(&mut self, parsed: Parsed) {
+        for event in parsed.events {
+            let key = event.key.as_str().to_owned();
+            let row = match self.events.remove(&key) {
+                Some(row) => merge(row, event),
+                None => event,
+            };
+            self.events.insert(key, row);
+        }
+        for key in parsed.retracted {
+            self.events.remove(key.as_str());
+        }
+        self.skips.merge(&parsed.skips);
+    }
+}
+
+/// A source and how far it was read: nothing but offset and state outlives a read.
+#[derive(Clone)]
+pub(crate) struct Reading<'a> {
+    appended: &'static dyn Appended,
+    source: Source,
+    parent: Parent<'a>,
+    offset: usize,
+    pub(crate) state: String,
+    pub(crate) rows: Rows,
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn new(provider: &dyn Provider, path: PathBuf, parent: Parent<'a>) -> Self {
+        let Storage::Appended(appended) = provider.storage();
+        let root = PathBuf::from("/root");
+        let source = Source { id: 1, provider: provider.id(), path, root, mtime_ms: 1_000 };
+        Self { appended, source, parent, offset: 0, state: String::new(), rows: Rows::default() }
+    }
+
+    fn is_at(&self, other: &Self) -> bool {
+        let of = |it: &Self| (it.offset, it.state.clone());
+        of(self) == of(other) && self.rows == other.rows
+    }
+
+    /// Reads what is new in the file, which now holds `bytes`.
+    pub(crate) fn read(&mut self, bytes: &[u8]) {
+        let mut parser = self.appended.begin(&self.source, &self.state);
+        let mut answered = None;
+        let mut out = Parsed::default();
+        loop {
+            if let Some(name) = parser.wants_parent() {
+                let series = (self.parent)(&name);
+                parser.set_parent(series.clone());
+                answered = Some(series);
+            }
+            let rest = &bytes[self.offset..];
+            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { break };
+            parse(&mut *parser, &rest[..end], self.offset == 0, &mut out);
+            self.offset += end + 1;
+        }
+        self.state = parser.state();
+        self.rows.take(out);
+        self.read_ahead(&bytes[self.offset..], answered);
+    }
+
+    /// A tail that is a record already counts at once; offset and state stay before it.
+    fn read_ahead(&mut self, tail: &[u8], answered: Option<Option<Vec<u64>>>) {
+        if !may_be_record(tail, self.offset == 0) {
+            return;
+        }
+        let tail = trim(tail, self.offset == 0);
+        let mut ahead = self.appended.begin(&self.source, &self.state);
+        assert_eq!(ahead.state(), self.state, "a state begins where it ended");
+        if let Some(series) = answered {
+            ahead.set_parent(series);
+        }
+        let mut out = Parsed::default();
+        if ahead.wants_parent().is_none() {
+            ahead.parse_line(tail, &mut out);
+        }
+        out.skips = Skips::default();
+        self.rows.take(out);
+    }
+}
+
+impl std::fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "offset {}, state {}, {:#?}", self.offset, self.state, self.rows)
+    }
+}
+
+fn parse(parser: &mut dyn ParseLine, line: &[u8], first: bool, out: &mut Parsed) {
+    let mut line = trim(line, first);
+    if line.first() == Some(&0) {
+        out.skips.add(Skip::Malformed);
+        let run = line.iter().take_while(|byte| **byte == 0).count();
+        line = trim(&line[run..], false);
+    }
+    if !line.is_empty() {
+        parser.parse_line(line, out);
+    }
+}
+
+fn may_be_record(tail: &[u8], first: bool) -> bool {
+    trim(tail, first).last() == Some(&b'}')
+}
+
+fn trim(line: &[u8], first: bool) -> &[u8] {
+    let line = if first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+    line.trim_ascii()
+}
+
+/// Reads `bytes` whole, and again in two steps for each of `cuts`, which ascend. Fails unless all
+/// reads give the same rows and the same state, reading on finds nothing new, and every figure can
+/// be stored. A last line that is no record yet may have been one where it was cut: then all reads
+/// are the same once it has ended.
+pub(crate) fn check(
+    begin: &Reading<'_>,
+    bytes: &[u8],
+    cuts: impl IntoIterator<Item = usize>,
+) -> Rows {
+    let mut whole = begin.clone();
+    whole.read(bytes);
+    whole.rows.events.values().for_each(check_event);
+    let ended = [bytes, b"\n"].concat();
+    let mut whole_ended = whole.clone();
+    whole_ended.read(&ended);
+    let mut last_line = begin.clone();
+    let mut previous: Option<Reading<'_>> = None;
+    for cut in cuts {
+        let mut cut_off = last_line.clone();
+        cut_off.read(&bytes[..cut]);
+        if cut_off.offset == cut {
+            last_line = cut_off.clone();
+        }
+        // What left nothing else behind than the cut before it cannot go on in another way.
+        if previous.as_ref().is_some_and(|previous| cut_off.is_at(previous)) {
+            continue;
+        }
+        previous = Some(cut_off.clone());
+        cut_off.read(bytes);
+        if !may_be_record(&bytes[whole.offset..], whole.offset == 0) {
+            cut_off.read(&ended);
+            assert!(cut_off.is_at(&whole_ended), "cut at {cut}: {cut_off:?}\nand whole: {whole:?}");
+            continue;
+        }
+        assert!(cut_off.is_at(&whole), "cut at {cut}: {cut_off:?}\nand whole: {whole:?}");
+    }
+    let rows = whole.rows.clone();
+    let state = whole.state.clone();
+    whole.read(bytes);
+    assert_eq!((&whole.rows, &whole.state), (&rows, &state), "read twice");
+    rows
+}
+
+/// A case as the fuzzer makes it: a byte that says where the file is cut, then the parent's bytes up
+/// to a byte of ones, if there is one, then the file's.
+pub(crate) fn check_input(provider: &dyn Provider, data: &[u8]) {
+    let Some((cut, bytes)) = data.split_first() else { return };
+    let (parent, bytes) = match bytes.iter().position(|byte| *byte == 0xff) {
+        Some(at) => (Some(&bytes[..at]), &bytes[at + 1..]),
+        None => (None, bytes),
+    };
+    let cut = usize::from(*cut) * bytes.len() / 255;
+    let Storage::Appended(appended) = provider.storage();
+    let series = parent.map(|parent| series_of(appended, parent));
+    // A path that any provider takes for one of its own.
+    let path = "/root/-w-shop/rollout-2026-03-01T10-00-00-T.jsonl";
+    let parent = |_: &str| series.clone();
+    check(&Reading::new(provider, PathBuf::from(path), &parent), bytes, [cut]);
+}
+
+pub(crate) fn series_of(appended: &dyn Appended, bytes: &[u8]) -> Vec<u64> {
+    let mut series = Vec::new();
+    bytes.split(|byte| *byte == b'\n').for_each(|line| appended.series(line, &mut series));
+    series
+}
+
+fn check_event(event: &UsageEvent) {
+    let UsageEvent { usage, owner, .. } = event;
+    let tokens = usage.tokens;
+    assert!((0..=MAX_MS).contains(&event.ts_ms), "{event:?}");
+    let counts = [
+        tokens.input,
+        tokens.output,
+        tokens.cache_read,
+        tokens.cache_create,
+        usage.web_search_requests,
+    ];
+    assert!(counts.iter().all(|n| *n <= MAX_TOKENS), "{event:?}");
+    assert!(tokens.cache_create_1h <= tokens.cache_create, "{event:?}");
+    assert!(tokens.reasoning <= tokens.output, "{event:?}");
+    assert!(usage.logged_cost_nanousd.is_none_or(|cost| cost > 0), "{event:?}");
+    let texts = [&owner.session_id, &owner.project, &usage.model];
+    let more = [&owner.agent, &owner.client, &usage.vendor, &usage.tier, &usage.geo];
+    let texts = texts.into_iter().chain(more.into_iter().flatten());
+    assert!(texts.into_iter().all(|text| text.len() <= MAX_TEXT), "{event:?}");
+    assert!(event.key.as_str().len() <= 63, "{event:?}");
+}

@@ -1,0 +1,340 @@
+//! The queries behind commands and HTTP, on connections that cannot write.
+//!
+//! Each query sees one moment of the database and gives up after two seconds: a snapshot held longer
+//! would keep the write-ahead log from being reused.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode};
+use usage::{Checkpoint, Skips};
+
+use crate::check::{self, CheckReport};
+use crate::connection::{Failure, awaiting_restore, open_reader};
+use crate::data_dir::database_in;
+use crate::mart_query::{MartPage, MartQuery, Select};
+use crate::zone::Zone;
+use crate::{Fault, StoreError, checkpoints, marts, meta, migrate};
+
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// A question that got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(
+        "there is no database in {} yet\n\
+         hint: start the service, or run `tallyd backfill` once",
+        data_dir.display()
+    )]
+    Missing { data_dir: PathBuf },
+    #[error(
+        "{} was written by an older tallyd\n\
+         hint: start the service once, it brings the database up to date",
+        path.display()
+    )]
+    OldSchema { path: PathBuf },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot read {}: {source}", path.display())]
+    Sqlite { path: PathBuf, source: rusqlite::Error },
+    #[error(
+        "{} is damaged: {source}\n\
+         hint: start the service: it sets the file aside and says what to do next",
+        path.display()
+    )]
+    Damaged { path: PathBuf, source: rusqlite::Error },
+    #[error("the query took longer than {} s", DEADLINE.as_secs())]
+    TooSlow,
+    #[error("{value:?} is not a day\nhint: write it as 2026-05-31")]
+    BadDay { value: String },
+    #[error("{value:?} is not a cursor that an earlier page ended with")]
+    BadCursor { value: String },
+    #[error("the {mart} mart does not tell {filter}s apart")]
+    NoSuchFilter { mart: &'static str, filter: &'static str },
+}
+
+impl ReadError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Store(error) => error.fault(),
+            _ => Fault::Fatal,
+        }
+    }
+
+    /// Whether the question itself was at fault.
+    pub fn is_bad_question(&self) -> bool {
+        matches!(self, Self::BadDay { .. } | Self::BadCursor { .. } | Self::NoSuchFilter { .. })
+    }
+}
+
+/// What is known of one provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProviderTotals {
+    pub provider: String,
+    pub message_count: i64,
+    pub user_message_count: i64,
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    pub cache_read_tokens: i64,
+    pub cache_create_tokens: i64,
+    pub cost_nanousd: i64,
+    pub unpriced_count: i64,
+    /// Time of the newest event that does not lie in the future.
+    pub newest_ts_ms: Option<i64>,
+    /// Sources with a checkpoint.
+    pub sources: u64,
+    /// Sources whose last read failed.
+    pub failing: u64,
+    pub lines: u64,
+    pub skips: Skips,
+}
+
+/// How far a mart is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    pub mart: String,
+    pub last_event_id: i64,
+    pub last_refresh_ts: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    pub id: i64,
+    pub path: String,
+    pub display_name: String,
+}
+
+/// A connection that can only read. Made for one thread at a time.
+#[derive(Debug)]
+pub struct Reader {
+    pub(crate) db: Connection,
+    path: PathBuf,
+    pub(crate) deadline: Deadline,
+}
+
+impl Reader {
+    /// Opens the database of a data directory, whether or not a service is running on it.
+    pub fn open(data_dir: &Path) -> Result<Self, ReadError> {
+        let path = database_in(data_dir);
+        if !path.exists() {
+            let io = |source| StoreError::Io { doing: "look beside", path: path.clone(), source };
+            return Err(match awaiting_restore(&path).map_err(io)? {
+                Some(aside) => {
+                    StoreError::Damaged { aside, detail: "not restored yet".into() }.into()
+                }
+                None => ReadError::Missing { data_dir: data_dir.into() },
+            });
+        }
+        match migrate::schema_of(&path)? {
+            // Made, but nothing is in it: a first start has not come further yet, or never will.
+            0 => return Err(ReadError::Missing { data_dir: data_dir.into() }),
+            schema if schema < migrate::known() => return Err(ReadError::OldSchema { path }),
+            _ => {}
+        }
+        let sqlite = |source| ReadError::Sqlite { path: path.clone(), source };
+        let db = open_reader(&path).map_err(sqlite)?;
+        let deadline = Deadline::default();
+        db.progress_handler(1000, Some(deadline.handler())).map_err(sqlite)?;
+        Ok(Self { db, path, deadline })
+    }
+
+    pub fn mart(&self, query: &MartQuery) -> Result<MartPage, ReadError> {
+        let zone = Zone::new(&self.time_zone()?)?;
+        let select = Select::of(query, &zone)?;
+        self.read(|db| select.page(db, query))
+    }
+
+    /// What is known of each provider. Times after `now_ms` by more than two days are not believed.
+    pub fn providers(&self, now_ms: i64) -> Result<Vec<ProviderTotals>, ReadError> {
+        let last_day = Zone::new(&self.time_zone()?)?.day(now_ms.saturating_add(2 * 86_400_000));
+        self.read(|db| provider_totals(db, &last_day))
+    }
+
+    /// How far each source was read.
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, ReadError> {
+        self.read(checkpoints::all)
+    }
+
+    pub fn watermarks(&self) -> Result<Vec<Watermark>, ReadError> {
+        self.read(watermarks)
+    }
+
+    pub fn projects(&self) -> Result<Vec<Project>, ReadError> {
+        const PROJECTS: &str = "SELECT id, path, display_name FROM projects ORDER BY id";
+        self.read(|db| {
+            let mut projects = db.prepare_cached(PROJECTS)?;
+            let rows = projects.query_map([], |row| {
+                Ok(Project { id: row.get(0)?, path: row.get(1)?, display_name: row.get(2)? })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Models of calls that no price is known for, and how many calls.
+    pub fn unpriced_models(&self) -> Result<Vec<(String, i64)>, ReadError> {
+        self.read(marts::unpriced_models)
+    }
+
+    /// The newest position in the log of events.
+    pub fn seq(&self) -> Result<i64, ReadError> {
+        self.read(meta::seq)
+    }
+
+    /// Grows whenever rows change without new positions.
+    pub fn epoch(&self) -> Result<i64, ReadError> {
+        self.read(meta::epoch)
+    }
+
+    /// The name of the zone that days are counted in.
+    pub fn time_zone(&self) -> Result<String, ReadError> {
+        Ok(self.read(|db| meta::get(db, meta::TIME_ZONE))?.unwrap_or_else(|| "UTC".into()))
+    }
+
+    /// Compares everything derived with what it is derived from, without a deadline. At most
+    /// `max_findings` differences are described; all are counted.
+    pub fn check(&self, max_findings: usize) -> Result<CheckReport, ReadError> {
+        let mut zone = Zone::new(&self.time_zone()?)?;
+        self.deadline.lift();
+        let mut check = || {
+            let moment = self.db.unchecked_transaction()?;
+            check::check(&moment, &mut zone, max_findings)
+        };
+        check().map_err(|source| self.error(source))
+    }
+
+    /// Runs a query that sees one moment of the database.
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadError> {
+        self.deadline.set(DEADLINE);
+        let read = || {
+            let moment = self.db.unchecked_transaction()?;
+            query(&moment)
+        };
+        read().map_err(|source| self.error(source))
+    }
+
+    pub(crate) fn error(&self, source: rusqlite::Error) -> ReadError {
+        if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
+            return ReadError::TooSlow;
+        }
+        if Failure::of(&source) == Failure::Damaged {
+            return ReadError::Damaged { path: self.path.clone(), source };
+        }
+        ReadError::Sqlite { path: self.path.clone(), source }
+    }
+}
+
+/// When the running query has to give up, in milliseconds since `start`; 0 is never.
+#[derive(Clone, Debug)]
+pub(crate) struct Deadline {
+    start: Instant,
+    at_ms: Arc<AtomicU64>,
+}
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self { start: Instant::now(), at_ms: Arc::default() }
+    }
+}
+
+impl Deadline {
+    fn set(&self, after: Duration) {
+        self.at_ms.store(millis(self.start.elapsed() + after), Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn expire(&self) {
+        self.at_ms.store(1, Ordering::Relaxed);
+    }
+
+    fn lift(&self) {
+        self.at_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Answers SQLite's question whether to stop.
+    fn handler(&self) -> impl FnMut() -> bool + Send + 'static {
+        let Self { start, at_ms } = self.clone();
+        move || {
+            let at_ms = at_ms.load(Ordering::Relaxed);
+            at_ms > 0 && millis(start.elapsed()) > at_ms
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn watermarks(db: &Connection) -> rusqlite::Result<Vec<Watermark>> {
+    const WATERMARKS: &str =
+        "SELECT mart_name, last_event_id, last_refresh_ts FROM mart_watermark ORDER BY mart_name";
+    let mut watermarks = db.prepare_cached(WATERMARKS)?;
+    let rows = watermarks.query_map([], |row| {
+        Ok(Watermark {
+            mart: row.get(0)?,
+            last_event_id: row.get(1)?,
+            last_refresh_ts: row.get(2)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn provider_totals(db: &Connection, last_day: &str) -> rusqlite::Result<Vec<ProviderTotals>> {
+    const TOTALS: &str = "SELECT provider, sum(message_count), sum(user_message_count),
+            sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
+            sum(cache_create_tokens), sum(cost_nanousd), sum(unpriced_count),
+            (SELECT max(last_ts_ms) FROM usage_cells
+             WHERE day = (SELECT max(day) FROM provider_day_mart AS days
+                          WHERE days.provider = project_cells.provider AND day <= ?1)
+               AND usage_cells.provider = project_cells.provider
+               AND message_count + user_message_count > 0)
+        FROM project_cells GROUP BY provider ORDER BY provider";
+    let mut totals = db.prepare_cached(TOTALS)?;
+    let totals = totals.query_map([last_day], |row| {
+        Ok(ProviderTotals {
+            provider: row.get(0)?,
+            message_count: row.get(1)?,
+            user_message_count: row.get(2)?,
+            input_tokens: row.get(3)?,
+            output_tokens: row.get(4)?,
+            cache_read_tokens: row.get(5)?,
+            cache_create_tokens: row.get(6)?,
+            cost_nanousd: row.get(7)?,
+            unpriced_count: row.get(8)?,
+            newest_ts_ms: row.get(9)?,
+            ..ProviderTotals::default()
+        })
+    })?;
+    let mut totals: Vec<ProviderTotals> = totals.collect::<rusqlite::Result<_>>()?;
+    add_sources(db, &mut totals)?;
+    Ok(totals)
+}
+
+/// A provider may have sources before it has any event.
+fn add_sources(db: &Connection, totals: &mut Vec<ProviderTotals>) -> rusqlite::Result<()> {
+    const SOURCES: &str = "SELECT provider, skips, lines, last_error IS NOT NULL
+        FROM source_checkpoint ORDER BY provider";
+    let mut sources = db.prepare_cached(SOURCES)?;
+    let mut rows = sources.query([])?;
+    while let Some(row) = rows.next()? {
+        let provider = row.get_ref(0)?.as_str()?;
+        let place = match totals.binary_search_by(|known| known.provider.as_str().cmp(provider)) {
+            Ok(place) => place,
+            Err(place) => {
+                let new = ProviderTotals { provider: provider.into(), ..Default::default() };
+                totals.insert(place, new);
+                place
+            }
+        };
+        let known = &mut totals[place];
+        known.sources += 1;
+        known.failing += u64::from(row.get::<_, bool>(3)?);
+        known.lines += row.get::<_, i64>(2)?.cast_unsigned();
+        known.skips.merge(&checkpoints::skips_of_json(row.get_ref(1)?.as_str()?));
+    }
+    Ok(())
+}

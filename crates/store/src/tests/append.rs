@@ -1,0 +1,452 @@
+//! What stands in `usage_events` after appending, whatever was appended before.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use rusqlite::types::Value;
+use usage::pricing::PriceBook;
+use usage::{Batch, EventKey, Flags, Owner, Role, Speed, Tokens, Usage, UsageEvent};
+
+use super::{Memory, NOW_MS, batch, cases, checkpoint, event, prompt, rows, value};
+use crate::events::Tally;
+use crate::row;
+
+impl Memory {
+    fn append(&mut self, batches: impl IntoIterator<Item = Batch>) -> Tally {
+        let mut batches: Vec<Batch> = batches.into_iter().collect();
+        self.ledger.append(&mut self.db, &mut batches).unwrap().tally
+    }
+
+    fn stored(&self, key: &str) -> Option<row::StoredEvent> {
+        row::find_by_key(&self.db, &EventKey::new(key)).unwrap()
+    }
+
+    /// Everything that appending writes.
+    fn contents(&self) -> Vec<Vec<Vec<Value>>> {
+        let tables = [
+            "usage_events",
+            "usage_cells",
+            "project_cells",
+            "projects",
+            "source_checkpoint",
+            "sqlite_sequence",
+        ];
+        tables.map(|table| rows(&self.db, &format!("SELECT * FROM {table}"))).into()
+    }
+}
+
+fn of_source(
+    source_id: i64,
+    parser_version: u32,
+    events: impl IntoIterator<Item = UsageEvent>,
+) -> Batch {
+    let mut batch = batch(events);
+    batch.checkpoint = checkpoint(source_id);
+    batch.checkpoint.parser_version = parser_version;
+    for event in &mut batch.events {
+        event.owner.source_id = source_id;
+        event.parser_version = parser_version;
+    }
+    batch
+}
+
+fn with_output(key: &str, output: u64) -> UsageEvent {
+    let mut event = event(key);
+    event.usage.tokens.output = output;
+    event
+}
+
+#[test]
+fn a_correction_takes_the_next_id_and_a_repetition_none() {
+    let mut memory = Memory::new("UTC");
+    let tally = memory.append([batch([with_output("a", 1), event("b")])]);
+    assert_eq!(tally, Tally { appended: 2, ..Tally::default() });
+    let tally = memory.append([batch([with_output("a", 500), event("b")])]);
+    assert_eq!(tally, Tally { corrected: 1, unchanged: 1, ..Tally::default() });
+    assert_eq!(memory.stored("a").unwrap().id, 3);
+    assert_eq!(memory.stored("b").unwrap().id, 2);
+}
+
+#[test]
+fn statements_of_one_call_meet_before_they_reach_the_table() {
+    let mut memory = Memory::new("UTC");
+    let tally = memory.append([batch([with_output("a", 1), with_output("a", 7)])]);
+    assert_eq!(tally.appended, 1);
+    assert_eq!(memory.stored("a").unwrap().event.usage.tokens.output, 7);
+    assert_eq!(memory.stored("a").unwrap().id, 1);
+}
+
+#[test]
+fn a_retraction_takes_a_position_that_no_row_gets() {
+    let mut memory = Memory::new("UTC");
+    memory.append([batch([event("a"), event("b")])]);
+    let tally = memory.append([Batch { retracted: vec![EventKey::new("b")], ..batch([]) }]);
+    assert_eq!(tally, Tally { retracted: 1, ..Tally::default() });
+    assert!(memory.stored("b").is_none());
+    assert_eq!(value::<i64>(&memory.db, "SELECT max(last_event_id) FROM usage_cells"), 3);
+    assert_eq!(value::<i64>(&memory.db, "SELECT max(last_event_id) FROM project_cells"), 3);
+    memory.append([batch([event("c")])]);
+    assert_eq!(memory.stored("c").unwrap().id, 4);
+}
+
+#[test]
+fn a_retraction_follows_the_events_of_its_batch() {
+    let mut memory = Memory::new("UTC");
+    let retracted = vec![EventKey::new("a"), EventKey::new("never seen")];
+    let tally = memory.append([Batch { retracted, ..batch([event("a"), event("b")]) }]);
+    assert_eq!(tally, Tally { appended: 2, retracted: 1, ..Tally::default() });
+    assert!(memory.stored("a").is_none());
+}
+
+#[test]
+fn a_newer_parser_replaces_what_its_source_said_and_joins_what_others_said() {
+    let mut memory = Memory::new("UTC");
+    memory.append([of_source(1, 1, [with_output("a", 500), with_output("b", 500)])]);
+    let tally = memory.append([of_source(1, 2, [with_output("a", 7)])]);
+    assert_eq!(tally.corrected, 1);
+    assert_eq!(memory.stored("a").unwrap().event.usage.tokens.output, 7);
+    memory.append([of_source(2, 2, [with_output("b", 7)])]);
+    assert_eq!(memory.stored("b").unwrap().event.usage.tokens.output, 500);
+}
+
+#[test]
+fn a_newer_parser_lowers_nothing_that_another_source_said() {
+    let mut memory = Memory::new("UTC");
+    // The first source owns the call, the second one states what it used, and is gone by now.
+    memory.append([of_source(1, 1, [with_output("a", 3)])]);
+    memory.append([of_source(2, 1, [with_output("a", 500)])]);
+    let stored = memory.stored("a").unwrap();
+    assert_eq!((stored.event.owner.source_id, stored.usage_source), (1, 2));
+    memory.append([of_source(1, 2, [with_output("a", 4)])]);
+    assert_eq!(memory.stored("a").unwrap().event.usage.tokens.output, 500);
+    // Nor is it retracted when its owner does not state it any more.
+    memory.append([Batch { complete: true, ..of_source(1, 3, []) }]);
+    assert!(memory.stored("a").is_some());
+    let whole = of_source(2, 2, [with_output("a", 9)]);
+    memory.append([Batch { restates: true, complete: true, ..whole }]);
+    let stored = memory.stored("a").unwrap();
+    assert_eq!((stored.event.usage.tokens.output, stored.usage_source), (9, 2));
+}
+
+#[test]
+fn whose_usage_is_kept_does_not_depend_on_the_order_of_a_copy_and_its_original() {
+    // A response grows in the original and in a copy of it, which has the lesser source id.
+    let copied = |output| UsageEvent { copy_rank: 1, ..with_output("a", output) };
+    let original = of_source(2, 1, [with_output("a", 9), with_output("a", 20)]);
+    let copy = of_source(1, 1, [copied(9), copied(20)]);
+    for order in [[&original, &copy], [&copy, &original]] {
+        let mut memory = Memory::new("UTC");
+        for batch in order {
+            for statement in &batch.events {
+                memory.append([Batch { events: vec![statement.clone()], ..batch.clone() }]);
+            }
+        }
+        let stored = memory.stored("a").unwrap();
+        assert_eq!((stored.event.usage.tokens.output, stored.usage_source), (20, 2));
+    }
+}
+
+#[test]
+fn a_source_that_was_cut_since_lowers_nothing() {
+    let mut memory = Memory::new("UTC");
+    memory.append([of_source(1, 1, [with_output("a", 159)])]);
+    let rest = of_source(1, 2, [with_output("a", 9)]);
+    let mut cut = Batch { restates: true, complete: true, ..rest };
+    cut.checkpoint.generation = 1;
+    memory.append([cut]);
+    assert_eq!(memory.stored("a").unwrap().event.usage.tokens.output, 159);
+}
+
+#[test]
+fn what_a_source_states_when_it_is_read_again_takes_the_place_of_what_is_stored() {
+    let mut memory = Memory::new("UTC");
+    memory.append([of_source(1, 1, [with_output("a", 9_999)])]);
+    let again = |output| Batch { restates: true, ..of_source(1, 1, [with_output("a", output)]) };
+    let whole = |output| Batch { complete: true, ..again(output) };
+    let state = |memory: &Memory| {
+        let stored = memory.stored("a").unwrap();
+        (stored.event.usage.tokens.output, stored.id)
+    };
+    // Within one reading the statements of a growing response are joined, in any order.
+    memory.append([again(9)]);
+    assert_eq!(state(&memory), (9_999, 1), "a reading that has not ended lowers nothing");
+    memory.append([again(159)]);
+    // A transaction that failed has stated nothing.
+    memory.db.execute_batch("PRAGMA query_only = ON").unwrap();
+    memory.ledger.append(&mut memory.db, &mut [whole(9)]).unwrap_err();
+    memory.db.execute_batch("PRAGMA query_only = OFF").unwrap();
+    memory.append([whole(9)]);
+    assert_eq!(state(&memory), (159, 2));
+    // What has not changed stays as it is, however it was cut.
+    memory.append([again(9), whole(159)]);
+    assert_eq!(state(&memory), (159, 2));
+    // The next reading begins with the next statement, also within one transaction.
+    memory.append([whole(159), whole(9)]);
+    assert_eq!(state(&memory), (9, 3));
+}
+
+#[test]
+fn what_was_retracted_does_not_come_back_from_a_copy_that_ends_before_that() {
+    let copy = || of_source(2, 1, [event("total")]);
+    let whole =
+        || Batch { retracted: vec![EventKey::new("total")], ..of_source(1, 1, [event("record")]) };
+    for batches in [[copy(), whole()], [whole(), copy()]] {
+        let mut memory = Memory::new("UTC");
+        for batch in batches {
+            memory.append([batch]);
+        }
+        assert!(memory.stored("total").is_none());
+        assert_eq!(value::<i64>(&memory.db, "SELECT count(*) FROM usage_events"), 1);
+        // A newer parser may know better.
+        memory.append([of_source(2, 2, [event("total")])]);
+        assert!(memory.stored("total").is_some());
+    }
+}
+
+#[test]
+fn a_newer_parser_that_says_the_same_keeps_the_id() {
+    let mut memory = Memory::new("UTC");
+    memory.append([of_source(2, 1, [event("a")])]);
+    let tally = memory.append([of_source(2, 2, [event("a")])]);
+    assert_eq!(tally, Tally { unchanged: 1, ..Tally::default() });
+    let stored = memory.stored("a").unwrap();
+    assert_eq!((stored.id, stored.event.parser_version), (1, 2));
+    // Of two sources that say the same, the one with the least id is named.
+    memory.append([of_source(1, 2, [event("a")])]);
+    let stored = memory.stored("a").unwrap();
+    assert_eq!((stored.id, stored.event.owner.source_id), (1, 1));
+    assert_eq!(value::<i64>(&memory.db, "SELECT seq FROM sqlite_sequence"), 1);
+}
+
+#[test]
+fn a_source_read_whole_by_a_newer_parser_loses_what_that_no_longer_says() {
+    let mut memory = Memory::new("UTC");
+    memory.append([
+        of_source(1, 1, [event("a"), event("b"), prompt("c")]),
+        of_source(2, 1, [event("d")]),
+    ]);
+    let complete = |events: Vec<UsageEvent>| Batch { complete: true, ..of_source(1, 2, events) };
+    let tally = memory.append([of_source(1, 2, [event("a")]), complete(vec![])]);
+    assert_eq!(tally, Tally { retracted: 2, unchanged: 1, ..Tally::default() });
+    assert_eq!(value::<i64>(&memory.db, "SELECT count(*) FROM usage_events"), 2);
+    assert!(memory.stored("d").is_some(), "another source's row stays");
+    // Read whole again, by the same parser: its rows are its own.
+    assert_eq!(memory.append([complete(vec![])]), Tally::default());
+    assert!(memory.stored("a").is_some());
+}
+
+#[test]
+fn a_source_that_was_rewritten_since_keeps_all_its_rows() {
+    let mut memory = Memory::new("UTC");
+    memory.append([of_source(1, 1, [event("a")])]);
+    let mut complete = Batch { complete: true, ..of_source(1, 2, []) };
+    complete.checkpoint.generation = 1;
+    assert_eq!(memory.append([complete]), Tally::default());
+    assert!(memory.stored("a").is_some());
+}
+
+#[test]
+fn only_rows_that_change_are_priced_anew() {
+    let book = |input: &str| {
+        let row =
+            format!("[[prices.openai]]\nmodel = \"gpt-5.5\"\nin = \"{input}\"\nout = \"0\"\n");
+        format!("version = \"v{input}\"\nfirst_party = [\"openai\"]\n{row}")
+    };
+    let parse = |input| std::sync::Arc::new(PriceBook::parse(&book(input)).unwrap());
+    let mut memory = Memory::new("UTC");
+    memory.ledger.set_prices(parse("1"));
+    memory.append([batch([event("a"), event("b")])]);
+    memory.ledger.set_prices(parse("3"));
+    memory.append([batch([event("a"), with_output("b", 11)])]);
+    let a = memory.stored("a").unwrap();
+    let b = memory.stored("b").unwrap();
+    assert_eq!((a.cost_nanousd, b.cost_nanousd), (Some(100_000), Some(300_000)));
+    let extras = rows(&memory.db, "SELECT raw_extras FROM usage_events ORDER BY id");
+    let of_book = |version| [Value::Text(format!(r#"{{"price_version":"{version}"}}"#))];
+    assert_eq!(extras, [of_book("v1"), of_book("v3")]);
+}
+
+#[test]
+fn a_cost_that_the_agent_logged_stands_in_its_column_alone() {
+    let mut memory = Memory::new("UTC");
+    let mut live = event("a");
+    live.usage.logged_cost_nanousd = Some(7);
+    memory.append([batch([live])]);
+    assert_eq!(memory.stored("a").unwrap().cost_nanousd, Some(7));
+    assert_eq!(value::<Option<String>>(&memory.db, "SELECT raw_extras FROM usage_events"), None);
+    assert_eq!(value::<String>(&memory.db, "SELECT cost_source FROM usage_events"), "live");
+}
+
+#[test]
+fn h11_counts_and_times_out_of_range_cannot_stop_the_sums() {
+    let mut memory = Memory::new("UTC");
+    for n in 0..20 {
+        let mut huge = event(&format!("k{n}"));
+        huge.usage.tokens.input = u64::MAX >> n;
+        huge.usage.logged_cost_nanousd = Some(i64::MAX);
+        huge.ts_ms = if n % 2 == 0 { i64::MAX } else { i64::MIN };
+        memory.append([batch([huge])]);
+    }
+    memory.ledger.refresh(&mut memory.db).unwrap();
+    let stored = memory.stored("k0").unwrap().event;
+    assert!(stored.usage.flags.contains(Flags::CLAMPED));
+    assert_eq!(stored.usage.tokens.input, 0);
+    let times = "SELECT min(ts) || ' ' || max(ts) FROM usage_events";
+    let times: String = value(&memory.db, times);
+    assert_eq!(times, "1970-01-01T00:00:00.000Z 9999-12-31T23:59:59.999Z");
+}
+
+#[test]
+fn times_are_text_of_24_characters_without_rounding() {
+    let mut memory = Memory::new("UTC");
+    for (ts_ms, expect) in [
+        (1_777_955_760_123, "2026-05-05T04:36:00.123Z"),
+        (1_777_955_760_000, "2026-05-05T04:36:00.000Z"),
+        (1_777_955_759_999, "2026-05-05T04:35:59.999Z"),
+        (1, "1970-01-01T00:00:00.001Z"),
+    ] {
+        let mut event = event("a");
+        event.ts_ms = ts_ms;
+        memory.append([batch([event])]);
+        assert_eq!(value::<String>(&memory.db, "SELECT ts FROM usage_events"), expect);
+    }
+}
+
+#[test]
+fn h38_a_full_disk_rolls_back_whole_and_what_was_learnt_with_it() {
+    let mut memory = Memory::new("UTC");
+    memory.append([batch([event("a")])]);
+    let before = memory.contents();
+    let pages: i64 = value(&memory.db, "PRAGMA page_count");
+    memory.db.pragma_update(None, "max_page_count", pages).unwrap();
+    let many = || {
+        let mut events: Vec<UsageEvent> = (0..500).map(|n| event(&format!("k{n}"))).collect();
+        for event in &mut events {
+            event.owner.project = "/home/ada/new".into();
+            event.owner.client = Some("2.0".into());
+            event.owner.source_id = 9;
+        }
+        vec![batch(events)]
+    };
+    let full = memory.ledger.append(&mut memory.db, &mut many()).unwrap_err();
+    assert_eq!(full.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
+    assert!(memory.db.is_autocommit());
+    assert_eq!(memory.contents(), before);
+    memory.db.pragma_update(None, "max_page_count", 1_000_000).unwrap();
+    // Another project takes the id first, so that a remembered one would be wrong.
+    let mut other = event("b");
+    other.owner.project = "/home/ada/other".into();
+    memory.append([batch([other])]);
+    memory.append(many());
+    for n in [0, 499] {
+        let stored = memory.stored(&format!("k{n}")).unwrap();
+        assert_eq!(&*stored.event.owner.project, "/home/ada/new");
+        assert_eq!(stored.event.owner.client.as_deref(), Some("2.0"));
+    }
+}
+
+fn text() -> impl Strategy<Value = std::sync::Arc<str>> {
+    select(&["", "a", "ünï/ \"quoted\"\n", "b\\c", "{}"][..]).prop_map(Into::into)
+}
+
+/// Any statement that a parser can make, of one of a few keys.
+fn any_statement() -> impl Strategy<Value = UsageEvent> {
+    let owner = (
+        text(),
+        text(),
+        any::<bool>(),
+        option::of(text()),
+        option::of(text()),
+        option::of(text()),
+        1..3_i64,
+    );
+    let count = || 0..3_u64;
+    let tokens = (count(), count(), count(), count(), count(), count());
+    let extras = (option::of(text()), option::of(text()), option::of(text()));
+    let usage = (
+        select(&["gpt-5.5", "unknown", "mystery"][..]),
+        select(&Speed::ALL[..]),
+        tokens,
+        count(),
+        extras,
+        option::of(0..3_i64),
+        vec(select(&["clamped", "ts_guessed", "estimated"][..]), 0..3),
+    );
+    (0..5_u8, 0..3_i64, 0..3_u8, owner, usage).prop_map(|(key, ts, copy_rank, owner, usage)| {
+        let (session_id, project, is_sidechain, account, agent, client, source_id) = owner;
+        let (model, speed, tokens, web_search_requests, extras, logged, flags) = usage;
+        let (input, output, cache_read, cache_create, cache_create_1h, reasoning) = tokens;
+        let tokens = Tokens { input, output, cache_read, cache_create, cache_create_1h, reasoning };
+        let owner = Owner { session_id, project, is_sidechain, account, agent, client, source_id };
+        let (vendor, tier, geo) = extras;
+        let usage = Usage {
+            model: model.into(),
+            speed,
+            tokens,
+            web_search_requests,
+            vendor,
+            tier,
+            geo,
+            logged_cost_nanousd: logged,
+            flags: Flags::from_names(flags),
+        };
+        let mut event = UsageEvent {
+            key: EventKey::new(&format!("k{key}")),
+            provider: "codex".into(),
+            role: Role::Assistant,
+            ts_ms: NOW_MS + ts * 80_000_000,
+            copy_rank,
+            owner,
+            usage,
+            parser_version: 1,
+        };
+        if key == 4 {
+            event.role = Role::User;
+            event.usage = prompt("").usage;
+        }
+        event
+    })
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn a_row_gives_back_the_statement_it_was_made_from(statement in any_statement()) {
+        let mut memory = Memory::new("UTC");
+        let key = statement.key.as_str().to_owned();
+        memory.append([batch([event("before"), statement.clone()])]);
+        prop_assert_eq!(memory.stored(&key).unwrap().event, statement);
+    }
+
+    #[test]
+    fn the_same_batches_again_change_nothing(statements in vec(any_statement(), 1..12)) {
+        let mut memory = Memory::new("UTC");
+        let batches = || statements.chunks(3).map(|events| batch(events.to_vec()));
+        memory.append(batches());
+        let before = memory.contents();
+        let tally = memory.append(batches());
+        prop_assert!(!tally.changed());
+        prop_assert_eq!(memory.contents(), before);
+    }
+
+    #[test]
+    fn any_order_and_any_cut_give_the_same_rows(
+        (statements, shuffled) in vec(any_statement(), 1..12)
+            .prop_flat_map(|statements| (Just(statements.clone()), Just(statements).prop_shuffle())),
+        cut in 1..6_usize,
+    ) {
+        let mut one = Memory::new("UTC");
+        one.append([batch(statements.clone())]);
+        let mut other = Memory::new("UTC");
+        for events in shuffled.chunks(cut) {
+            other.append([batch(events.to_vec())]);
+        }
+        for statement in &statements {
+            let [a, b] = [&one, &other].map(|memory| memory.stored(statement.key.as_str()).unwrap());
+            prop_assert_eq!(a.event, b.event);
+            prop_assert_eq!((a.day, a.cost_nanousd), (b.day, b.cost_nanousd));
+        }
+    }
+}

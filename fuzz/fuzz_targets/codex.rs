@@ -1,0 +1,13 @@
+//! A rollout of any bytes, with or without a parent of any bytes, read whole and in two steps.
+
+#![no_main]
+
+#[path = "../../crates/providers/tests/contract/reading.rs"]
+mod reading;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let provider = providers::ALL.iter().find(|p| p.id() == "codex").unwrap();
+    reading::check_input(*provider, data);
+});

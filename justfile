@@ -1,0 +1,24 @@
+# The commands CI runs. `just check` is all of them.
+
+check:
+    .ci/run
+
+test:
+    cargo test --workspace --locked
+
+run:
+    cargo run --release --locked -- run
+
+# How long an appended line takes to be visible in all five marts.
+freshness:
+    cargo bench --bench freshness
+
+# Mixed load for some minutes: memory, descriptors and the write-ahead log stay flat, figures exact.
+soak minutes="10":
+    cargo bench --bench soak -- --minutes {{minutes}}
+
+# Feeds one of the fuzz targets (their names are those of fuzz/seeds) for ten minutes. Needs
+# `cargo install cargo-fuzz`; runs on the stable toolchain.
+fuzz target:
+    mkdir -p fuzz/corpus/{{target}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -max_total_time=600 -max_len=8192

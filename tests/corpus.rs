@@ -1,0 +1,183 @@
+//! Real logs, counted by the binary, by an independent script, and line by line while they grow.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Map, Value, json};
+
+use crate::support::{Dump, Home, Random, Service, append, corpus_homes, files, integer, wait};
+
+const MEASURES: &str = "\
+    sum(role = 'assistant'), sum(role = 'user'), sum(input_tokens), sum(output_tokens), \
+    sum(cache_read_tokens), sum(cache_create_tokens), sum(cache_create_1h_tokens), \
+    sum(reasoning_tokens), sum(web_search_requests), ifnull(sum(cost_nanousd), 0), \
+    sum(cost_nanousd IS NULL)";
+const NAMES: [&str; 11] = [
+    "events",
+    "prompts",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_create_tokens",
+    "cache_create_1h_tokens",
+    "reasoning_tokens",
+    "web_search_requests",
+    "cost_nanousd",
+    "unpriced",
+];
+
+#[test]
+fn every_home_adds_up_to_what_an_independent_script_counts() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: no python3 to run the independent count with");
+        return;
+    }
+    for corpus in corpus_homes() {
+        let home = Home::copy_of(&corpus);
+        home.tallyd(&["backfill"]);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle.py");
+        let output =
+            Command::new("python3").arg(script).arg(home.path()).arg("--json").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let expect: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for provider in ["claude-code", "codex"] {
+            let context = format!("{} {provider}", corpus.display());
+            let db = home.database();
+            let filter = format!("provider = '{provider}'");
+            let all = grouped(&db, &filter, "'all'");
+            for name in NAMES {
+                // No row at all is a sum of zero.
+                let sum = all.get("all").map_or(json!(0), |sums| sums[name].clone());
+                assert_eq!(sum, expect[provider][name], "{context}: {name}");
+            }
+            let assistants = format!("{filter} AND role = 'assistant'");
+            assert_same(&grouped(&db, &assistants, "model"), &expect[provider]["models"], &context);
+            assert_same(&grouped(&db, &filter, "day"), &expect[provider]["days_utc"], &context);
+            let sessions = grouped(&db, &filter, "session_id");
+            assert_same(&sessions, &expect[provider]["sessions"], &context);
+            for session in sessions.keys() {
+                let project: String = db
+                    .query_row(
+                        "SELECT p.path FROM session_mart s JOIN projects p ON p.id = s.project_id \
+                         WHERE s.provider = ?1 AND s.session_id = ?2",
+                        [provider, session],
+                        |row| row.get(0),
+                    )
+                    .unwrap();
+                let expect = &expect[provider]["sessions"][session]["project"];
+                assert_eq!(expect, &json!(project), "{context}: project of {session}");
+            }
+        }
+    }
+}
+
+/// Sums of events by one column, named as the script names them.
+fn grouped(db: &rusqlite::Connection, filter: &str, by: &str) -> Map<String, Value> {
+    let sql = format!("SELECT {by}, {MEASURES} FROM usage_events WHERE {filter} GROUP BY 1");
+    let mut statement = db.prepare(&sql).unwrap();
+    let rows = statement.query_map([], |row| {
+        let sums =
+            (0..NAMES.len()).map(|i| Ok((NAMES[i].into(), json!(row.get::<_, i64>(i + 1)?))));
+        Ok((row.get(0)?, Value::Object(sums.collect::<rusqlite::Result<_>>()?)))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+fn assert_same(got: &Map<String, Value>, expect: &Value, context: &str) {
+    let names = |map: &Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
+    let expect = expect.as_object().unwrap();
+    assert_eq!(names(got), names(expect), "{context}");
+    for (group, sums) in got {
+        for (name, sum) in sums.as_object().unwrap() {
+            assert_eq!(sum, &expect[group][name], "{context}: {name} of {group}");
+        }
+    }
+}
+
+#[test]
+fn a_second_backfill_changes_nothing_and_a_rebuild_gives_the_same_marts() {
+    for corpus in corpus_homes() {
+        let home = Home::copy_of(&corpus);
+        home.tallyd(&["backfill"]);
+        let before = all_rows(&home);
+        let again = home.json(&["backfill"]);
+        assert_eq!(again["events"]["appended"], 0, "{again}");
+        assert_eq!(again["events"]["corrected"], 0, "{again}");
+        assert_eq!(all_rows(&home), before);
+        let forced = home.json(&["backfill", "--force"]);
+        assert_eq!(forced["events"]["appended"], 0, "{forced}");
+        assert_eq!(all_rows(&home), before);
+        home.tallyd(&["check"]);
+        home.tallyd(&["rebuild", "--all"]);
+        assert_eq!(all_rows(&home), before, "{}", corpus.display());
+        home.tallyd(&["check"]);
+    }
+}
+
+/// Events with their ids, and the marts.
+fn all_rows(home: &Home) -> (i64, i64, Dump) {
+    let db = home.database();
+    let ids = integer(&db, "SELECT ifnull(sum(id * 31 + project_id), 0) FROM usage_events");
+    let seq = integer(&db, "SELECT ifnull(max(seq), 0) FROM sqlite_sequence");
+    (ids, seq, home.dump())
+}
+
+/// Every file is written again line by line, cut at random places, in random order, while the
+/// service watches. It must end where one backfill of the whole ends.
+#[test]
+fn following_the_growing_logs_ends_where_one_backfill_ends() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for corpus in corpus_homes() {
+        let whole = Home::copy_of(&corpus);
+        whole.tallyd(&["backfill"]);
+        let expect = whole.dump();
+
+        let grown = Home::new();
+        let service = Service::start(&grown);
+        let mut sources = agent_files(&corpus);
+        random.shuffle(&mut sources);
+        for file in sources {
+            let target = grown.path().join(file.strip_prefix(&corpus).unwrap());
+            for piece in pieces(&fs::read(&file).unwrap(), &mut random) {
+                append(&target, &piece);
+            }
+        }
+        let context = corpus.display().to_string();
+        let mut last = Dump::default();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        wait("the rows of one backfill", || {
+            last = grown.dump();
+            last == expect || std::time::Instant::now() > end
+        });
+        last.assert_same(&expect, &context);
+        assert_eq!(service.stop(), 0);
+        grown.dump().assert_same(&expect, &context);
+        grown.tallyd(&["check"]);
+    }
+}
+
+/// Files of the agents that are read, in a home of the corpus.
+fn agent_files(home: &Path) -> Vec<std::path::PathBuf> {
+    [".claude", ".codex"].iter().flat_map(|dir| files(&home.join(dir))).collect()
+}
+
+/// Lines, some of them cut in two or three, some glued to the next one.
+fn pieces(bytes: &[u8], random: &mut Random) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        match random.below(8) {
+            0 | 1 => {
+                let cut = random.below(line.len());
+                pieces.push(line[..cut].to_vec());
+                pieces.push(line[cut..].to_vec());
+            }
+            2 => match pieces.last_mut() {
+                Some(last) => last.extend_from_slice(line),
+                None => pieces.push(line.to_vec()),
+            },
+            _ => pieces.push(line.to_vec()),
+        }
+    }
+    pieces
+}

@@ -1,0 +1,17 @@
+//! Stories: the built binary, a home folder of its own, real files.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+
+mod architecture;
+mod corpus;
+mod fault;
+mod files;
+mod http;
+mod ingest;
+mod kill;
+mod privacy;
+mod reprice;
+mod service;
+mod settings;
+mod support;
