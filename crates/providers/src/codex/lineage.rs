@@ -16,6 +16,10 @@ use super::line::SessionMeta;
 /// Copies are written in one go; between two calls of a model lies more than this.
 const GAP_MS: i64 = 1000;
 
+/// No model answers sooner than this after the last line of a copy, whose lines come within tens of
+/// milliseconds.
+const SHORT_GAP_MS: i64 = 200;
+
 /// A copied turn has few counters and one prompt. What goes beyond is dropped, oldest first.
 const MAX_PENDING: usize = 64;
 
@@ -148,18 +152,21 @@ impl Inherited {
         let ms = count.at.ms;
         let is_older = self.created_ms.is_some_and(|created| ms < created);
         let keeps_times = *self.keeps_times.get_or_insert(is_older);
+        let is_own_after =
+            |gap_ms| if keeps_times { !is_older } else { ms - self.copied_ms > gap_ms };
         let is_own = match (parent, count.total) {
             _ if self.is_numbered() => false,
             (Parent::Series(series), Some(total)) => {
                 let rest = series.get(self.position..).unwrap_or_default();
                 let digest = total.digest();
                 let found = rest.iter().position(|copied| *copied == digest);
+                // Where the series ends, the parent's file may not be whole yet: it is being
+                // restored, say. What is older than the thread was copied in any case.
+                let is_own = !is_older && (rest.len() > 1 || is_own_after(SHORT_GAP_MS));
                 self.position += found.unwrap_or_default();
-                // What is older than the thread was copied even if the parent's file lacks it.
-                found.is_none() && !is_older
+                found.is_none() && is_own
             }
-            _ if keeps_times => !is_older,
-            _ => ms - self.copied_ms > GAP_MS,
+            _ => is_own_after(GAP_MS),
         };
         if !is_own {
             self.copied_ms = ms;

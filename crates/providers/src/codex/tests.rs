@@ -439,7 +439,7 @@ fn edge_17_a_known_parent_tells_even_where_times_do_not() {
 #[test]
 fn edge_17_what_the_parent_never_had_is_the_forks_own_however_soon_it_comes() {
     let (parent, copy) = parent_and_copy(20);
-    let lines = fork(&copy, &[context(55, "gpt-5.5"), count(70, 500, 50), count(9000, 560, 60)]);
+    let lines = fork(&copy, &[context(55, "gpt-5.5"), count(270, 500, 50), count(9000, 560, 60)]);
     assert_eq!(rows_of(&lines, Some(&parent)).calls(), ["tc 50", "tc 60"]);
 }
 
@@ -1168,6 +1168,31 @@ fn a_parent_that_turns_up_or_goes_at_a_restart_changes_nothing() {
             }
         }
     }
+}
+
+/// As while the parent's file is being restored.
+#[test]
+fn a_parent_of_which_only_the_beginning_is_there_changes_nothing() {
+    let mut cuts = 0;
+    for fixture in FIXTURES {
+        let lines = fixture.lines();
+        let whole = fixture.rows();
+        let longest = std::cell::Cell::new(0);
+        let rows_with = |len: usize| {
+            fixture.rows_of(&lines, &|name| {
+                let mut series = parent_among_fixtures(name)?;
+                longest.set(series.len());
+                series.truncate(len);
+                Some(series)
+            })
+        };
+        assert_eq!(rows_with(usize::MAX), whole);
+        for len in 0..longest.get() {
+            assert_eq!(rows_with(len), whole, "{} with {len} totals", fixture.what);
+            cuts += 1;
+        }
+    }
+    assert_ne!(cuts, 0, "a fixture has a parent");
 }
 
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
