@@ -81,6 +81,47 @@ fn h03_a_log_copied_and_truncated_under_a_stale_writer_counts_every_call_once() 
     home.tallyd(&["check"]);
 }
 
+#[test]
+fn h02_what_is_written_to_a_log_after_it_was_renamed_out_of_sight_counts_once() {
+    let home = watched_home();
+    let path = home.write(LOG, "");
+    let elsewhere = home.path().join("archive");
+    fs::create_dir(&elsewhere).unwrap();
+    let service = start(&home);
+    let db = home.database();
+    let open = || File::options().append(true).open(&path).unwrap();
+    let mut old = open();
+    old.write_all(call(0).as_bytes()).unwrap();
+    wait_for_calls(&db, 1);
+    // Under a name that no log has, with another log in its place.
+    fs::rename(&path, path.with_extension("jsonl.1")).unwrap();
+    home.write(LOG, call(1));
+    old.write_all(format!("{}no record\n", call(2)).as_bytes()).unwrap();
+    wait_for_calls(&db, 3);
+    assert_eq!(home.json(&["status"])["providers"][0]["skips"]["malformed"], 1);
+    // Out of what is watched, with nothing in its place; and all that once more.
+    let mut new = open();
+    fs::rename(&path, elsewhere.join("s.jsonl")).unwrap();
+    new.write_all(call(3).as_bytes()).unwrap();
+    wait_for_calls(&db, 4);
+    old.write_all(call(4).as_bytes()).unwrap();
+    new.write_all(call(5).as_bytes()).unwrap();
+    wait_for_calls(&db, 6);
+    // Removed, and as quickly as anybody can.
+    for n in 6..11 {
+        home.write(LOG, call(n));
+        wait_for_calls(&db, n as i64 + 1);
+        let mut writer = open();
+        fs::remove_file(&path).unwrap();
+        writer.write_all(call(20 + n).as_bytes()).unwrap();
+        writer.write_all(call(n).as_bytes()).unwrap();
+    }
+    wait_for_calls(&db, 16);
+    assert_eq!(stop(service), [""; 0]);
+    assert_eq!(integer(&db, POSITION), 16, "nothing was said twice");
+    home.tallyd(&["check"]);
+}
+
 /// The same five calls at some stage of their growth, in equally many bytes at each.
 fn version(n: usize) -> String {
     let stage = format!("\"output_tokens\":{}", 100 + n);

@@ -13,6 +13,7 @@ mod read;
 mod recent;
 mod schedule;
 mod status;
+mod strays;
 mod turn;
 mod twin;
 mod walk;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use providers::{Appended, ParseLine, Parsed, Provider, Storage};
 use rustix::fs::OFlags;
-use usage::{Batch, Checkpoint, Fingerprint, Skip, Source};
+use usage::{Batch, Checkpoint, Fingerprint, Skip, Skips, Source};
 
 use crate::fingerprint::{self, Identity, MARKER_LEN};
 use crate::lines::{Lines, Step};
@@ -149,6 +149,35 @@ impl Reader {
         checkpoint.missing_since_ms = None;
         let reader = Self::at(file, source, provider, checkpoint, marker, limits)?;
         Ok(Self { restates: reread, ..reader })
+    }
+
+    /// Goes on with a file that no path may lead to any more; `None` if it is not what was read.
+    pub(crate) fn go_on(
+        file: File,
+        source: Source,
+        provider: &'static dyn Provider,
+        checkpoint: Checkpoint,
+        limits: Limits,
+    ) -> Result<Option<Self>, ReadError> {
+        let failed = |e| failed_at(&source.path, checkpoint.offset, e);
+        let now = fingerprint::of(&file.metadata().map_err(failed)?);
+        let marker_len = checkpoint.fingerprint.marker_len.into();
+        let marker = fingerprint::bytes_before(&file, checkpoint.offset, marker_len);
+        let marker = marker.map_err(failed)?;
+        if fingerprint::identify(&marker, &now, &checkpoint) != Identity::Same {
+            return Ok(None);
+        }
+        Self::at(file, source, provider, checkpoint, marker, limits).map(Some)
+    }
+
+    /// What was skipped since it was last asked.
+    pub(crate) fn take_skips(&mut self) -> Skips {
+        std::mem::take(&mut self.checkpoint.skips)
+    }
+
+    /// The file, unless it is a compressed one: nobody appends to that.
+    pub(crate) fn into_file(self) -> Option<File> {
+        (!self.compressed).then_some(self.file)
     }
 
     /// Begins at the checkpoint's offset, before which `marker` was found to stand.
@@ -343,7 +372,7 @@ fn restart(checkpoint: &mut Checkpoint) {
     checkpoint.offset = 0;
     checkpoint.skip_to_newline = false;
     checkpoint.state.clear();
-    checkpoint.skips = usage::Skips::default();
+    checkpoint.skips = Skips::default();
     checkpoint.lines = 0;
 }
 

@@ -13,7 +13,8 @@ use crate::discover::{Id, Queue, Sources};
 use crate::queue::{Queues, SPACING};
 use crate::read::{Limits, Next, ReadError};
 use crate::status::{Progress, RootStatus, Status};
-use crate::turn::{Plan, Turn};
+use crate::strays::{Stray, Strays};
+use crate::turn::{Errand, Plan, Turn};
 use crate::twin;
 use crate::walk::{RootState, Walk, Walked};
 use crate::watch::{WATCHES_WHOLE_ROOTS, Watch};
@@ -43,6 +44,7 @@ pub(crate) struct Schedule {
     limits: Limits,
     sources: Sources,
     queues: Queues,
+    strays: Strays,
     root_states: Vec<RootState>,
     denied: Vec<PathBuf>,
     /// A root on another machine.
@@ -105,6 +107,7 @@ impl Schedule {
             roots,
             sources,
             queues: Queues::default(),
+            strays: Strays::default(),
             denied: Vec::new(),
             remote: None,
             watch,
@@ -136,7 +139,7 @@ impl Schedule {
             while self.reading < workers
                 && let Some(id) = self.queues.pop(Instant::now())
             {
-                self.begin_turn(id, None);
+                self.begin_turn(id, Errand::Read);
             }
             self.publish();
             if self.options.mode == Mode::Once && self.caught_up() {
@@ -156,6 +159,7 @@ impl Schedule {
                     self.sweep_wanted |= last_tick.elapsed() > OVERSLEPT;
                     last_tick = Instant::now();
                     self.listen();
+                    self.read_strays();
                 }
             }
         }
@@ -364,7 +368,19 @@ impl Schedule {
 
     // Reading them.
 
-    fn begin_turn(&mut self, id: Id, parent: Option<Option<PathBuf>>) {
+    /// Reads what was written to logs that have gone from their places.
+    fn read_strays(&mut self) {
+        let all = &self.sources.all;
+        let due = self.strays.take_due(Instant::now(), |id| {
+            let is_idle = !all[id].busy && all[id].queued.is_none();
+            is_idle.then_some(&all[id].source.path)
+        });
+        for stray in due {
+            self.begin_turn(stray.id, Errand::Stray(Box::new(stray)));
+        }
+    }
+
+    fn begin_turn(&mut self, id: Id, errand: Errand) {
         let tracked = &mut self.sources.all[id];
         tracked.queued = None;
         tracked.busy = true;
@@ -375,7 +391,7 @@ impl Schedule {
             checkpoint: tracked.checkpoint.clone(),
             reread: tracked.reread,
             reader: tracked.reader.take(),
-            parent,
+            errand,
             limits: self.limits,
             now_ms: self.options.now_ms,
         };
@@ -425,7 +441,7 @@ impl Schedule {
                 tracked.reread = false;
                 tracked.reader = turn.reader;
                 let parent = self.sources.named(self.sources.all[id].provider, &name);
-                self.begin_turn(id, Some(parent));
+                self.begin_turn(id, Errand::Parent(parent));
                 return;
             }
             Ok(Next::More) => {
@@ -440,6 +456,13 @@ impl Schedule {
                 return;
             }
             Ok(Next::End) => {
+                if let Some(stray) = turn.stray {
+                    self.strays.put_back(*stray, now);
+                } else if self.options.mode == Mode::Live
+                    && let Some(file) = turn.reader.and_then(|reader| reader.into_file())
+                {
+                    self.strays.keep(Stray::new(id, file, turn.checkpoint.clone(), now));
+                }
                 tracked.checkpoint = turn.checkpoint;
                 tracked.reread = false;
                 tracked.not_before = Some(now + SPACING);
