@@ -15,6 +15,8 @@ CREATE TABLE projects (
 
 -- AUTOINCREMENT: an id that was given once is never given again, also when the newest row went.
 -- The seconds are formatted as an integer and the milliseconds beside them: no float rounds a time.
+-- What nearly every row says is not stored in each: the columns from day_number on hold the short
+-- forms, and null for the usual value, of columns that are generated from them.
 CREATE TABLE usage_events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     event_key TEXT NOT NULL UNIQUE,
@@ -26,10 +28,10 @@ CREATE TABLE usage_events (
     ts TEXT GENERATED ALWAYS AS (
         strftime('%Y-%m-%dT%H:%M:%S', ts_ms / 1000, 'unixepoch') || printf('.%03dZ', ts_ms % 1000)
     ) VIRTUAL,
-    day TEXT NOT NULL,
-    role TEXT NOT NULL,
+    day TEXT GENERATED ALWAYS AS (date(day_number * 86400, 'unixepoch')) VIRTUAL,
+    role TEXT GENERATED ALWAYS AS (coalesce(other_role, 'assistant')) VIRTUAL,
     model TEXT NOT NULL,
-    speed TEXT NOT NULL,
+    speed TEXT GENERATED ALWAYS AS (coalesce(other_speed, 'standard')) VIRTUAL,
     input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
     cache_read_tokens INTEGER NOT NULL,
@@ -39,12 +41,23 @@ CREATE TABLE usage_events (
     web_search_requests INTEGER NOT NULL,
     cost_nanousd INTEGER,
     cost_usd REAL GENERATED ALWAYS AS (cost_nanousd / 1e9) VIRTUAL,
-    cost_source TEXT NOT NULL,
+    cost_source TEXT GENERATED ALWAYS AS (coalesce(other_cost_source, 'rate_card')) VIRTUAL,
     is_sidechain INTEGER NOT NULL,
     copy_rank INTEGER NOT NULL,
     source_id INTEGER NOT NULL,
     parser_version INTEGER NOT NULL,
-    raw_extras TEXT
+    raw_extras TEXT GENERATED ALWAYS AS (
+        iif(price_version IS NULL, extras, json_set(coalesce(extras, '{}'), '$.price_version',
+            iif(typeof(price_version) = 'integer',
+                date(price_version * 86400, 'unixepoch'), price_version)))
+    ) VIRTUAL,
+    day_number INTEGER NOT NULL,
+    other_role TEXT,
+    other_speed TEXT,
+    other_cost_source TEXT,
+    -- Days since 1970 where it is a date.
+    price_version ANY,
+    extras TEXT
 ) STRICT;
 
 CREATE INDEX usage_events_ts_ms ON usage_events (ts_ms);

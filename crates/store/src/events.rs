@@ -325,7 +325,7 @@ impl<'a> Log<'a> {
         let id = self.seq + 1;
         let stored =
             StoredEvent { id, event, usage_source, project_id, day, cost_nanousd, cost_source };
-        let inserted = self.insert.row(&stored, extras.as_deref())?;
+        let inserted = self.insert.row(&stored, price.version.as_deref(), extras.as_deref())?;
         self.is_counted_too_far = !inserted;
         self.seq += i64::from(inserted);
         Ok(inserted.then_some(stored))

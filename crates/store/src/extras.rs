@@ -1,4 +1,5 @@
-//! The facts of an event that have no column of their own: the JSON of `raw_extras`.
+//! The facts of an event that have no column of their own: the JSON of `raw_extras` but for the
+//! version of the price.
 
 use std::sync::Arc;
 
@@ -21,8 +22,6 @@ pub(crate) struct Extras {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) logged_cost_nanousd: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) price_version: Option<Arc<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tier: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vendor: Option<Arc<str>>,
@@ -43,7 +42,6 @@ impl Extras {
             flags: flags.names().map(str::to_owned).collect(),
             geo: geo.clone(),
             logged_cost_nanousd: logged_cost_nanousd.filter(|_| !in_column),
-            price_version: price.version.clone(),
             tier: tier.clone(),
             vendor: vendor.clone(),
             usage_source: Some(usage_source).filter(|source| *source != event.owner.source_id),

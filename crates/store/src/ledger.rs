@@ -137,7 +137,8 @@ pub(crate) fn change_zone(
     })?;
     let mut tx = immediate(db)?;
     tx.execute_batch(
-        "UPDATE usage_events SET day = local_day(ts_ms) WHERE day <> local_day(ts_ms)",
+        "UPDATE usage_events SET day_number = unixepoch(local_day(ts_ms)) / 86400
+         WHERE day <> local_day(ts_ms)",
     )?;
     recompute(&tx, &mut zone)?;
     meta::set(&tx, meta::TIME_ZONE, zone.name())?;

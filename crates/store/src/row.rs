@@ -100,12 +100,15 @@ pub(crate) struct Insert<'a>(CachedStatement<'a>);
 
 impl<'a> Insert<'a> {
     const SQL: &'static str = "INSERT INTO usage_events
-        (id, event_key, provider, account, project_id, session_id, ts_ms, day, role, model, speed,
-         input_tokens, output_tokens, cache_read_tokens, cache_create_tokens,
-         cache_create_1h_tokens, reasoning_tokens, web_search_requests, cost_nanousd, cost_source,
-         is_sidechain, copy_rank, source_id, parser_version, raw_extras)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                ?19, ?20, ?21, ?22, ?23, ?24, ?25)
+        (id, event_key, provider, account, project_id, session_id, ts_ms, day_number, other_role,
+         model, other_speed, input_tokens, output_tokens, cache_read_tokens, cache_create_tokens,
+         cache_create_1h_tokens, reasoning_tokens, web_search_requests, cost_nanousd,
+         other_cost_source, is_sidechain, copy_rank, source_id, parser_version, price_version,
+         extras)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, unixepoch(?8) / 86400, nullif(?9, 'assistant'), ?10,
+                nullif(?11, 'standard'), ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                nullif(?20, 'rate_card'), ?21, ?22, ?23, ?24,
+                iif(date(?25) IS ?25, unixepoch(?25) / 86400, ?25), ?26)
         ON CONFLICT (event_key) DO NOTHING";
 
     pub(crate) fn prepare(db: &'a Connection) -> rusqlite::Result<Self> {
@@ -116,7 +119,8 @@ impl<'a> Insert<'a> {
     pub(crate) fn row(
         &mut self,
         stored: &StoredEvent,
-        raw_extras: Option<&str>,
+        price_version: Option<&str>,
+        extras: Option<&str>,
     ) -> rusqlite::Result<bool> {
         let StoredEvent { id, event, project_id, day, cost_nanousd, cost_source, .. } = stored;
         let UsageEvent { key, provider, role, ts_ms, copy_rank, owner, usage, parser_version } =
@@ -148,7 +152,8 @@ impl<'a> Insert<'a> {
             copy_rank,
             owner.source_id,
             parser_version,
-            raw_extras,
+            price_version,
+            extras,
         ])?;
         Ok(inserted == 1)
     }
@@ -168,8 +173,8 @@ pub(crate) fn set_origin(
 ) -> rusqlite::Result<()> {
     // Null takes the field out.
     const SET_ORIGIN: &str = "UPDATE usage_events SET source_id = ?2, parser_version = ?3,
-            raw_extras = nullif(
-                json_patch(coalesce(raw_extras, '{}'), json_object('usage_source', ?4)), '{}')
+            extras = nullif(
+                json_patch(coalesce(extras, '{}'), json_object('usage_source', ?4)), '{}')
         WHERE id = ?1";
     let source_id = event.owner.source_id;
     let usage_source = Some(usage_source).filter(|source| *source != source_id);
@@ -181,7 +186,7 @@ pub(crate) fn set_origin(
 const SELECT: &str = "SELECT event_key, provider, account, projects.path, session_id, ts_ms, role,
         model, speed, input_tokens, output_tokens, cache_read_tokens, cache_create_tokens,
         cache_create_1h_tokens, reasoning_tokens, web_search_requests, cost_nanousd, cost_source,
-        is_sidechain, copy_rank, source_id, parser_version, usage_events.id, project_id, day, raw_extras
+        is_sidechain, copy_rank, source_id, parser_version, usage_events.id, project_id, day, extras
     FROM usage_events CROSS JOIN projects ON projects.id = project_id";
 
 pub(crate) fn find_by_key(

@@ -268,6 +268,26 @@ fn only_rows_that_change_are_priced_anew() {
 }
 
 #[test]
+fn a_version_of_prices_is_told_as_it_is_named_and_dates_are_stored_short() {
+    let stored_as = |version: &str| {
+        let book = format!(
+            "version = {version:?}\nfirst_party = [\"openai\"]\n[[prices.openai]]\nmodel = \"gpt-5.5\"\n\
+             in = \"1\"\nout = \"0\"\n"
+        );
+        let mut memory = Memory::new("UTC");
+        memory.ledger.set_prices(std::sync::Arc::new(PriceBook::parse(&book).unwrap()));
+        memory.append([batch([event("a")])]);
+        let told = "SELECT raw_extras ->> 'price_version' FROM usage_events";
+        assert_eq!(value::<String>(&memory.db, told), version);
+        value::<String>(&memory.db, "SELECT typeof(price_version) FROM usage_events")
+    };
+    assert_eq!(stored_as("2026-11-20"), "integer");
+    for other in ["2026-11-20+user", "2026-02-30", "20261120", "2026-11-20 10:00", "now", "v1"] {
+        assert_eq!(stored_as(other), "text", "{other}");
+    }
+}
+
+#[test]
 fn a_cost_that_the_agent_logged_stands_in_its_column_alone() {
     let mut memory = Memory::new("UTC");
     let mut live = event("a");

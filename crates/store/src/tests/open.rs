@@ -58,7 +58,8 @@ fn the_columns_of_usage_events_are_public() {
         "id event_key provider account project_id session_id ts_ms ts day role model speed \
          input_tokens output_tokens cache_read_tokens cache_create_tokens cache_create_1h_tokens \
          reasoning_tokens web_search_requests cost_nanousd cost_usd cost_source is_sidechain \
-         copy_rank source_id parser_version raw_extras"
+         copy_rank source_id parser_version raw_extras day_number other_role other_speed \
+         other_cost_source price_version extras"
     );
     let indexes = "SELECT group_concat(name, ' ') FROM pragma_index_list('usage_events')";
     assert_eq!(value::<String>(&db, indexes), "usage_events_ts_ms sqlite_autoindex_usage_events_1");

@@ -231,7 +231,7 @@ fn check_finds_what_differs_and_says_where() {
         ("UPDATE usage_cells SET first_ts_ms = 1", "usage_cells", "first_ts_ms"),
         ("UPDATE usage_cells SET last_event_id = 0", "usage_cells", "last_event_id"),
         ("DELETE FROM usage_cells WHERE message_count = 1", "usage_cells", "row"),
-        ("UPDATE usage_events SET day = '2020-01-01' WHERE role = 'user'", "usage_cells", "row"),
+        ("UPDATE usage_events SET day_number = 18262 WHERE role = 'user'", "usage_cells", "row"),
         ("UPDATE project_cells SET session_count = 9", "project_cells", "session_count"),
         ("UPDATE daily_mart SET cost_nanousd = cost_nanousd + 1", "daily_mart", "cost_nanousd"),
         ("DELETE FROM session_mart", "session_mart", "row"),

@@ -126,7 +126,7 @@ fn a_price_that_is_no_longer_an_estimate_is_a_change() {
     let home = Home::new();
     let mut store = with_prices(&home, book("gpt-5.5", "1"));
     store.append(&mut [batch([event("a")])]).unwrap();
-    store.db.execute("UPDATE usage_events SET cost_source = 'estimated'", []).unwrap();
+    store.db.execute("UPDATE usage_events SET other_cost_source = 'estimated'", []).unwrap();
     assert_eq!(store.reprice(&Which::default(), |_, _| {}).unwrap().changed, 1);
     check_costs(&store, &[("a", Some(100_000), "rate_card")]);
 }
