@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
+use rusqlite::types::Value;
 use usage::pricing::PriceBook;
 use usage::{Batch, Checkpoint, EventKey, UsageEvent, merge, originality};
 
@@ -172,6 +173,8 @@ pub(crate) struct Log<'a> {
     caches: &'a mut Caches,
     zone: &'a mut Zone,
     prices: &'a PriceBook,
+    /// That of the prices, as it is stored.
+    price_version: Value,
     insert: row::Insert<'a>,
     /// The newest position given out.
     seq: i64,
@@ -195,6 +198,7 @@ impl<'a> Log<'a> {
             caches,
             zone,
             prices,
+            price_version: row::short_version(prices.version()),
             insert: row::Insert::prepare(db)?,
             seq: meta::seq(db)?,
             is_counted_too_far: false,
@@ -319,13 +323,15 @@ impl<'a> Log<'a> {
     ) -> rusqlite::Result<Option<StoredEvent>> {
         let price = self.prices.price(&event);
         let project_id = self.caches.projects.id(self.db, &event.owner.project, &event.provider)?;
-        let day = self.zone.day(event.ts_ms);
+        let day_number = self.zone.number(event.ts_ms);
+        let day = self.zone.name_of(day_number);
         let extras = Extras::of(&event, &price, usage_source).to_json()?;
         let (cost_nanousd, cost_source) = (price.cost_nanousd, price.source);
         let id = self.seq + 1;
         let stored =
             StoredEvent { id, event, usage_source, project_id, day, cost_nanousd, cost_source };
-        let inserted = self.insert.row(&stored, price.version.as_deref(), extras.as_deref())?;
+        let version = price.version.map(|_| &self.price_version);
+        let inserted = self.insert.row(&stored, day_number, version, extras.as_deref())?;
         self.is_counted_too_far = !inserted;
         self.seq += i64::from(inserted);
         Ok(inserted.then_some(stored))

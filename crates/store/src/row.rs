@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::sync::{Arc, LazyLock};
 
-use rusqlite::types::Type;
+use jiff::civil::{self, Date};
+use rusqlite::types::{Type, Value};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use usage::{CostSource, EventKey, Flags, Owner, Role, Speed, Tokens, Usage, UsageEvent};
 
@@ -105,10 +106,8 @@ impl<'a> Insert<'a> {
          cache_create_1h_tokens, reasoning_tokens, web_search_requests, cost_nanousd,
          other_cost_source, is_sidechain, copy_rank, source_id, parser_version, price_version,
          extras)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, unixepoch(?8) / 86400, nullif(?9, 'assistant'), ?10,
-                nullif(?11, 'standard'), ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                nullif(?20, 'rate_card'), ?21, ?22, ?23, ?24,
-                iif(date(?25) IS ?25, unixepoch(?25) / 86400, ?25), ?26)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+                ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)
         ON CONFLICT (event_key) DO NOTHING";
 
     pub(crate) fn prepare(db: &'a Connection) -> rusqlite::Result<Self> {
@@ -119,10 +118,11 @@ impl<'a> Insert<'a> {
     pub(crate) fn row(
         &mut self,
         stored: &StoredEvent,
-        price_version: Option<&str>,
+        day_number: i64,
+        price_version: Option<&Value>,
         extras: Option<&str>,
     ) -> rusqlite::Result<bool> {
-        let StoredEvent { id, event, project_id, day, cost_nanousd, cost_source, .. } = stored;
+        let StoredEvent { id, event, project_id, cost_nanousd, cost_source, .. } = stored;
         let UsageEvent { key, provider, role, ts_ms, copy_rank, owner, usage, parser_version } =
             event;
         let [input, output, cache_read, cache_create, cache_create_1h, reasoning, searches] =
@@ -135,10 +135,10 @@ impl<'a> Insert<'a> {
             project_id,
             owner.session_id,
             ts_ms,
-            day,
-            role.as_str(),
+            day_number,
+            (*role != Role::Assistant).then(|| role.as_str()),
             usage.model,
-            usage.speed.as_str(),
+            (usage.speed != Speed::Standard).then(|| usage.speed.as_str()),
             input,
             output,
             cache_read,
@@ -147,7 +147,7 @@ impl<'a> Insert<'a> {
             reasoning,
             searches,
             cost_nanousd,
-            cost_source.as_str(),
+            (*cost_source != CostSource::RateCard).then(|| cost_source.as_str()),
             owner.is_sidechain,
             copy_rank,
             owner.source_id,
@@ -157,6 +157,13 @@ impl<'a> Insert<'a> {
         ])?;
         Ok(inserted == 1)
     }
+}
+
+/// A version of prices as it is stored: a date as the days since 1970.
+pub(crate) fn short_version(version: &str) -> Value {
+    let date = version.parse::<Date>().ok().filter(|date| date.to_string() == version);
+    let days = date.and_then(|date| date.since(civil::date(1970, 1, 1)).ok());
+    days.map_or_else(|| version.to_owned().into(), |days| i64::from(days.get_days()).into())
 }
 
 pub(crate) fn delete(db: &Connection, id: i64) -> rusqlite::Result<()> {

@@ -33,7 +33,16 @@ impl Zone {
     /// The civil date of a time, found by offset: where clocks go back over midnight, a date comes
     /// twice and a day is no interval.
     pub(crate) fn day(&mut self, ts_ms: i64) -> Arc<str> {
-        let number = (ts_ms + self.offset_ms(ts_ms)).div_euclid(DAY_MS);
+        self.name_of(self.number(ts_ms))
+    }
+
+    /// The same as a number of days since 1970.
+    pub(crate) fn number(&self, ts_ms: i64) -> i64 {
+        (ts_ms + self.offset_ms(ts_ms)).div_euclid(DAY_MS)
+    }
+
+    /// The name of a day by its [number](Self::number).
+    pub(crate) fn name_of(&mut self, number: i64) -> Arc<str> {
         let day = self.days.entry(number).or_insert_with(|| {
             let since_1970 = Span::new().try_days(number).unwrap_or_default();
             date(1970, 1, 1).saturating_add(since_1970).to_string().into()
