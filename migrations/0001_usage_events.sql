@@ -47,9 +47,10 @@ CREATE TABLE usage_events (
     source_id INTEGER NOT NULL,
     parser_version INTEGER NOT NULL,
     raw_extras TEXT GENERATED ALWAYS AS (
-        iif(price_version IS NULL, extras, json_set(coalesce(extras, '{}'), '$.price_version',
-            iif(typeof(price_version) = 'integer',
-                date(price_version * 86400, 'unixepoch'), price_version)))
+        iif(price_version IS NULL, extras,
+            '{"price_version":' || iif(typeof(price_version) = 'integer',
+                '"' || date(price_version * 86400, 'unixepoch') || '"', json_quote(price_version))
+            || iif(extras IS NULL, '}', ',' || substr(extras, 2)))
     ) VIRTUAL,
     day_number INTEGER NOT NULL,
     other_role TEXT,
