@@ -10,8 +10,9 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use crate::action::{Action, FileVerb, Folder, FolderVerb, PairVerb, Spot};
 use crate::record::{Agent, MAX_LINE, Rows, VERSIONS, add, packed};
 
-/// More events than the kernel or the daemon's mailbox keeps.
-const FLOOD: u32 = 70_000;
+/// More paths than the daemon's mailbox keeps even if as many events as the kernel keeps (16,384 if
+/// nobody has changed it) have not reached it yet.
+const FLOOD: u32 = 85_000;
 
 pub(crate) struct World {
     dir: tempfile::TempDir,
