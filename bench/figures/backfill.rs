@@ -1,0 +1,109 @@
+//! The first backfill: its speed and its size, and what the service answers meanwhile.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::corpus::Corpus;
+use crate::program::{Client, MS, Place, Service, millis, pause};
+use crate::table::{Table, Wanted};
+
+/// 1.25 GB in 1.3 s: the first report of the fastest peer, which stores nothing, on two shared cores.
+const FASTEST_PEER: f64 = 960.0;
+
+pub(crate) fn first(corpus: &Corpus, data: &Path, table: &mut Table, times: usize) {
+    let megabytes = corpus.bytes as f64 / 1e6;
+    let place = Place { home: corpus.home.clone(), data: data.to_owned() };
+    let [mut wall, mut rate, mut events_rate, mut cpu, mut peak, mut size] =
+        [const { Vec::new() }; 6];
+    for _ in 0..times {
+        _ = fs::remove_dir_all(data);
+        let spent = place.backfill();
+        let bytes = fs::metadata(data.join("tallyd.db")).unwrap().len();
+        let db = place.database();
+        let events: i64 =
+            db.query_row("SELECT count(*) FROM usage_events", [], |row| row.get(0)).unwrap();
+        if let Err(wrong) = corpus.totals.check(&db) {
+            table.wrong(format!("first backfill: {wrong}"));
+        }
+        wall.push(spent.wall_s);
+        rate.push(megabytes / spent.wall_s);
+        events_rate.push(events as f64 / spent.wall_s);
+        cpu.push(spent.cpu_s);
+        peak.push(spent.peak_mib);
+        size.push(bytes as f64 / events as f64);
+    }
+    let name = |what: &str| format!("first backfill of {megabytes:.0} MB: {what}");
+    table.add(name("wall"), "s", &[], wall);
+    table.add(name("rate"), "MB/s", &[Wanted::AtLeast(FASTEST_PEER)], rate);
+    table.add(name("events"), "1/s", &[], events_rate);
+    table.add(name("user + system"), "s", &[], cpu);
+    table.add(name("peak memory"), "MiB", &[Wanted::Most(60.0)], peak);
+    table.add(name("database"), "B/event", &[Wanted::Most(300.0)], size);
+}
+
+/// The first answer and the slowest until the service is ready.
+pub(crate) fn answers(corpus: &Corpus, data: &Path, table: &mut Table, times: usize) {
+    let place = Place { home: corpus.home.clone(), data: data.to_owned() };
+    let paths = [("/livez", 100.0), ("/health", 100.0), ("/api/v1/marts/daily", 20.0)];
+    let mut first = [const { Vec::new() }; 3];
+    let mut all = [const { Vec::new() }; 3];
+    let mut ready = Vec::new();
+    for _ in 0..times {
+        _ = fs::remove_dir_all(data);
+        let service = Service::launch(&place);
+        std::thread::scope(|scope| {
+            let asking = paths.map(|(path, _)| scope.spawn(|| ask(&service, path)));
+            for (i, asked) in asking.into_iter().enumerate() {
+                let (exec_to_first, times) = asked.join().unwrap();
+                first[i].push(exec_to_first);
+                all[i].extend(times);
+            }
+        });
+        service.wait_ready();
+        ready.push(millis(service.begun.elapsed()));
+        service.stop();
+        if let Err(wrong) = corpus.totals.check(&place.database()) {
+            table.wrong(format!("first run: {wrong}"));
+        }
+    }
+    table.add("first run: start to ready", "ms", &[], ready);
+    for (((path, wanted), first), all) in paths.into_iter().zip(first).zip(all) {
+        let limit: &[Wanted] = if path.starts_with("/api") { &[] } else { &[Wanted::Most(wanted)] };
+        table.add(format!("first run: start to answer of {path}"), "ms", limit, first);
+        let figure = format!("while it reads: GET {path}");
+        table.add(figure, "ms", &[Wanted::Most(wanted)], all);
+    }
+}
+
+/// Time from the start of the program to the first answer, and how long each answer took until it
+/// was ready. What comes before the database is there to be asked is no answer.
+fn ask(service: &Service, path: &str) -> (f64, Vec<f64>) {
+    let mut first = None;
+    let mut times = Vec::new();
+    let mut client = None;
+    loop {
+        let Some(open) = client.as_mut() else {
+            client = Client::of(&service.address).ok();
+            pause(MS / 2);
+            continue;
+        };
+        let begun = Instant::now();
+        let answer = open.get(path);
+        let took = begun.elapsed();
+        match answer {
+            Ok(200) => {
+                first.get_or_insert_with(|| millis(service.begun.elapsed()));
+                times.push(millis(took));
+            }
+            Ok(_) => {}
+            Err(_) => client = None,
+        }
+        let is_ready =
+            client.as_mut().is_some_and(|open| open.get("/readyz").is_ok_and(|s| s == 200));
+        if let (true, Some(first)) = (is_ready, first) {
+            return (first, times);
+        }
+        pause(2 * MS);
+    }
+}
