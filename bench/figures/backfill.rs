@@ -23,9 +23,7 @@ pub(crate) fn first(corpus: &Corpus, data: &Path, table: &mut Table, times: usiz
         let db = place.database();
         let events: i64 =
             db.query_row("SELECT count(*) FROM usage_events", [], |row| row.get(0)).unwrap();
-        if let Err(wrong) = corpus.totals.check(&db) {
-            table.wrong(format!("first backfill: {wrong}"));
-        }
+        table.check("first backfill", corpus.totals.check(&db));
         wall.push(spent.wall_s);
         rate.push(megabytes / spent.wall_s);
         events_rate.push(events as f64 / spent.wall_s);
@@ -63,9 +61,7 @@ pub(crate) fn answers(corpus: &Corpus, data: &Path, table: &mut Table, times: us
         service.wait_ready();
         ready.push(millis(service.begun.elapsed()));
         service.stop();
-        if let Err(wrong) = corpus.totals.check(&place.database()) {
-            table.wrong(format!("first run: {wrong}"));
-        }
+        table.check("first run", corpus.totals.check(&place.database()));
     }
     table.add("first run: start to ready", "ms", &[], ready);
     for (((path, wanted), first), all) in paths.into_iter().zip(first).zip(all) {

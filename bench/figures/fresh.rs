@@ -86,7 +86,7 @@ fn in_turn(
         history.place.append(&History::log_of(&session), &text);
         while reader.seen().is_none_or(|seen| seen.get(&session) != Some(&(time * lines))) {
             if begun.elapsed() > PATIENCE {
-                table.wrong(format!("lines of burst {time} were never shown"));
+                table.check("lost", Err(format!("lines of burst {time} were never shown")));
                 return samples;
             }
             std::thread::park_timeout(MS / 10);
@@ -172,7 +172,8 @@ fn follow(
             *shown = found;
         }
         if last.elapsed() > PATIENCE {
-            table.wrong(format!("{} of {count} lines were lost", count - samples.len()));
+            let lost = count - samples.len();
+            table.check("lost", Err(format!("{lost} of {count} lines were never shown")));
             break;
         }
         std::thread::park_timeout(MS);

@@ -4,12 +4,11 @@
 //!         [--idle-minutes N] [--json FILE]
 //!
 //! One table, and the same as JSON. It ends with 1 if a total was wrong or a line was lost, not if
-//! something was slow. `--quick` takes a twentieth of everything, `--full` a first backfill of 1.25 GB.
-//! `--corpus` reads a home folder that is there; a `truth.json` beside it tells its totals. What is
-//! written goes below `TMPDIR`, up to 6 GB of it, and is removed at the end. Linux only: memory and
-//! time are from `/proc`.
+//! something was slow. What is written goes below `TMPDIR`, up to 6 GB of it, and is removed at the
+//! end. Linux only: memory and time are from `/proc`.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own that prints")]
 
 mod backfill;
@@ -30,59 +29,43 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Parser as _;
+
 use corpus::Corpus;
 use history::History;
 use table::{Table, Wanted};
+use totals::Totals;
 
 const NAMES: [&str; 10] = [
     "backfill", "answers", "restart", "idle", "refresh", "fresh", "load", "rebuild", "reads", "cli",
 ];
 
+#[derive(clap::Parser)]
 struct Options {
+    /// Only some of the figures
+    #[arg(long, value_delimiter = ',', value_parser = NAMES)]
     only: Vec<String>,
+    /// A twentieth of everything
+    #[arg(long)]
     quick: bool,
+    /// A first backfill of 1.25 GB
+    #[arg(long, conflicts_with = "quick")]
     full: bool,
+    /// A home folder to read at first instead; a `truth.json` beside it tells its totals
+    #[arg(long)]
     corpus: Option<PathBuf>,
-    idle_minutes: f64,
+    /// How long to watch a service that has nothing to do [default: 10, or 0.25 if quick]
+    #[arg(long)]
+    idle_minutes: Option<f64>,
+    /// Where to write the table as JSON, too
+    #[arg(long)]
     json: Option<PathBuf>,
+    /// Cargo says so to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
 impl Options {
-    fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self {
-            only: Vec::new(),
-            quick: false,
-            full: false,
-            corpus: None,
-            idle_minutes: 0.0,
-            json: None,
-        };
-        while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or(format!("{word} needs a value"));
-            match &*word {
-                // Cargo says so to every benchmark.
-                "--bench" => {}
-                "--quick" => options.quick = true,
-                "--full" => options.full = true,
-                "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
-                "--corpus" => options.corpus = Some(value()?.into()),
-                "--json" => options.json = Some(value()?.into()),
-                "--idle-minutes" => {
-                    let minutes = value()?.parse().ok().filter(|minutes| *minutes > 0.0);
-                    options.idle_minutes = minutes.ok_or("--idle-minutes needs a number")?;
-                }
-                _ => return Err(format!("{word} is not known")),
-            }
-        }
-        if options.idle_minutes == 0.0 {
-            options.idle_minutes = if options.quick { 0.25 } else { 10.0 };
-        }
-        match options.only.iter().find(|name| !NAMES.contains(&&***name)) {
-            Some(name) => Err(format!("there is no {name}, only {}", NAMES.join(", "))),
-            None => Ok(options),
-        }
-    }
-
     fn asks_for(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
@@ -92,19 +75,13 @@ impl Options {
         if self.quick { size / 20 } else { size }
     }
 
-    fn times(&self, quick: usize, else_: usize) -> usize {
-        if self.quick { quick } else { else_ }
+    fn times(&self, quick: usize, thorough: usize) -> usize {
+        if self.quick { quick } else { thorough }
     }
 }
 
 fn main() -> ExitCode {
-    let options = match Options::read(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(problem) => {
-            eprintln!("{problem}");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     let folder = scratch::folder();
     let mut table = Table::default();
     table.notes.push(machine());
@@ -139,8 +116,10 @@ fn first(options: &Options, dir: &Path, table: &mut Table) {
         None => Corpus::write(&dir.join("home"), size),
     };
     let (megabytes, files) = (corpus.bytes / 1_000_000, corpus.files);
-    let unknown = if corpus.totals.is_known() { "" } else { "; nobody knows its totals" };
-    table.notes.push(format!("corpus of {megabytes} MB in {files} files{unknown}"));
+    table.notes.push(format!("corpus of {megabytes} MB in {files} files"));
+    if matches!(corpus.totals, Totals::Unknown) {
+        table.notes.push("nothing is known of its totals: not checked".to_owned());
+    }
     if options.asks_for("backfill") {
         backfill::first(&corpus, &dir.join("data"), table, options.times(3, 5));
     }
@@ -160,7 +139,8 @@ fn many_sources(options: &Options, dir: &Path, table: &mut Table) {
         if name == "restart" {
             service::restart(&place, table, sources, options.times(5, 20));
         } else {
-            service::idle(&place, table, sources, options.idle_minutes);
+            let minutes = options.idle_minutes.unwrap_or(if options.quick { 0.25 } else { 10.0 });
+            service::idle(&place, table, sources, minutes);
         }
         fs::remove_dir_all(dir).unwrap();
     }
@@ -189,7 +169,7 @@ fn much_history(options: &Options, dir: &Path, table: &mut Table) {
         match name {
             "refresh" => {
                 let times = options.times(60, 300);
-                refreshes.push(refresh::ten_events(&mut history, table, events, times));
+                refreshes.push(refresh::ten(&mut history, table, events, times));
             }
             "fresh" => fresh::alone(&mut history, table, options.times(20, 100)),
             "load" => fresh::under_load(&mut history, table, if options.quick { 5 } else { 30 }),

@@ -1,9 +1,10 @@
 //! What is asked of a database that is there: marts over HTTP, marts made anew, commands.
 
+use std::time::Instant;
+
 use crate::history::History;
 use crate::program::{Client, millis};
 use crate::table::{Table, Wanted};
-use std::time::Instant;
 
 const MARTS: [&str; 5] = ["daily", "session", "project", "provider_day", "model_day"];
 

@@ -13,79 +13,56 @@ pub(crate) enum Wanted {
     AtLeast(f64),
 }
 
-impl Wanted {
-    fn is_met(self, samples: &Samples) -> bool {
-        match self {
-            Self::P50(limit) => samples.at(50) <= limit,
-            Self::P99(limit) => samples.at(99) <= limit,
-            Self::Most(limit) => samples.at(100) <= limit,
-            Self::AtLeast(limit) => samples.at(50) >= limit,
-        }
-    }
-
-    fn describe(self) -> String {
-        match self {
-            Self::P50(limit) => format!("p50 <= {limit}"),
-            Self::P99(limit) => format!("p99 <= {limit}"),
-            Self::Most(limit) => format!("all <= {limit}"),
-            Self::AtLeast(limit) => format!(">= {limit}"),
-        }
-    }
-}
-
-/// In order.
-struct Samples(Vec<f64>);
-
-impl Samples {
-    fn new(mut samples: Vec<f64>) -> Self {
-        samples.sort_by(f64::total_cmp);
-        Self(samples)
-    }
-
-    /// The smallest sample that so many in a hundred are not above.
-    fn at(&self, percent: usize) -> f64 {
-        let rank = (self.0.len() * percent).div_ceil(100).max(1);
-        self.0[rank - 1]
-    }
-}
-
 struct Row {
     figure: String,
     unit: &'static str,
     wanted: Vec<Wanted>,
-    samples: Samples,
+    /// In order.
+    samples: Vec<f64>,
 }
 
 impl Row {
+    /// The smallest sample that so many in a hundred are not above.
+    fn at(&self, percent: usize) -> f64 {
+        let rank = (self.samples.len() * percent).div_ceil(100).max(1);
+        self.samples[rank - 1]
+    }
+
     fn wanted(&self) -> String {
-        let all: Vec<String> = self.wanted.iter().map(|wanted| wanted.describe()).collect();
-        all.join(", ")
+        let describe = |wanted: &Wanted| match wanted {
+            Wanted::P50(limit) => format!("p50 <= {limit}"),
+            Wanted::P99(limit) => format!("p99 <= {limit}"),
+            Wanted::Most(limit) => format!("all <= {limit}"),
+            Wanted::AtLeast(limit) => format!(">= {limit}"),
+        };
+        self.wanted.iter().map(describe).collect::<Vec<_>>().join(", ")
     }
 
     /// `None` where nothing is wanted.
     fn is_met(&self) -> Option<bool> {
-        let asked = !self.wanted.is_empty();
-        asked.then(|| self.wanted.iter().all(|wanted| wanted.is_met(&self.samples)))
+        let is_met = |wanted: &Wanted| match *wanted {
+            Wanted::P50(limit) => self.at(50) <= limit,
+            Wanted::P99(limit) => self.at(99) <= limit,
+            Wanted::Most(limit) => self.at(100) <= limit,
+            Wanted::AtLeast(limit) => self.at(50) >= limit,
+        };
+        (!self.wanted.is_empty()).then(|| self.wanted.iter().all(is_met))
     }
 
     fn cells(&self) -> [String; 9] {
-        let at = |percent| short(self.samples.at(percent));
-        let p99 = if self.samples.0.len() < 20 { String::new() } else { at(99) };
+        let at = |percent| short(self.at(percent));
+        let verdict = self.is_met().map_or("-", |is_met| if is_met { "ok" } else { "miss" });
         [
             self.figure.clone(),
             self.wanted(),
             at(50),
-            short(self.samples.0[0]),
+            at(0),
             at(100),
-            p99,
-            self.samples.0.len().to_string(),
+            // Of a few samples it is the worst one.
+            if self.samples.len() < 20 { String::new() } else { at(99) },
+            self.samples.len().to_string(),
             self.unit.to_owned(),
-            match self.is_met() {
-                None => "-",
-                Some(true) => "ok",
-                Some(false) => "miss",
-            }
-            .to_owned(),
+            verdict.to_owned(),
         ]
     }
 
@@ -94,11 +71,11 @@ impl Row {
             "figure": self.figure,
             "wanted": self.wanted(),
             "unit": self.unit,
-            "median": self.samples.at(50),
-            "min": self.samples.0[0],
-            "max": self.samples.at(100),
-            "p99": self.samples.at(99),
-            "n": self.samples.0.len(),
+            "median": self.at(50),
+            "min": self.at(0),
+            "max": self.at(100),
+            "p99": self.at(99),
+            "n": self.samples.len(),
             "ok": self.is_met(),
         })
     }
@@ -116,35 +93,39 @@ fn short(value: f64) -> String {
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
-    /// What could not be measured, and why.
+    /// What else there is to know.
     pub(crate) notes: Vec<String>,
     /// Totals that were wrong, lines that were lost.
     wrong: Vec<String>,
 }
 
 impl Table {
+    /// Adds a figure; its median.
     pub(crate) fn add(
         &mut self,
         figure: impl Into<String>,
         unit: &'static str,
         wanted: &[Wanted],
-        samples: Vec<f64>,
-    ) {
-        let figure = figure.into();
+        mut samples: Vec<f64>,
+    ) -> f64 {
         if samples.is_empty() {
-            return self.notes.push(format!("{figure}: nothing was measured"));
+            samples.push(f64::NAN);
         }
-        let samples = Samples::new(samples);
-        let row = Row { figure, unit, wanted: wanted.to_vec(), samples };
+        samples.sort_by(f64::total_cmp);
+        let row = Row { figure: figure.into(), unit, wanted: wanted.to_vec(), samples };
         let [figure, _, median, low, high, ..] = row.cells();
         eprintln!("{figure}: {median} {unit} ({low} to {high})");
+        let median = row.at(50);
         self.rows.push(row);
+        median
     }
 
-    /// What was found is not what was written.
-    pub(crate) fn wrong(&mut self, what: String) {
-        eprintln!("WRONG: {what}");
-        self.wrong.push(what);
+    /// Keeps what was found not to be what was written.
+    pub(crate) fn check(&mut self, what: &str, checked: Result<(), String>) {
+        if let Err(wrong) = checked {
+            eprintln!("WRONG: {what}: {wrong}");
+            self.wrong.push(format!("{what}: {wrong}"));
+        }
     }
 
     pub(crate) fn is_right(&self) -> bool {
@@ -155,12 +136,9 @@ impl Table {
         let head = ["figure", "wanted", "median", "min", "max", "p99", "n", "unit", ""];
         let mut lines = vec![head.map(str::to_owned)];
         lines.extend(self.rows.iter().map(Row::cells));
-        let width = |column: usize| {
-            lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
-        };
-        let widths: [usize; 9] = std::array::from_fn(width);
         for line in &lines {
-            let cells = line.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            let cells = line.iter().enumerate().map(|(column, cell)| {
+                let width = lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
                 let is_number = (2..=6).contains(&column);
                 if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
             });
@@ -171,10 +149,7 @@ impl Table {
     }
 
     pub(crate) fn json(&self) -> Value {
-        json!({
-            "figures": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
-            "notes": self.notes,
-            "wrong": self.wrong,
-        })
+        let figures: Vec<Value> = self.rows.iter().map(Row::json).collect();
+        json!({ "figures": figures, "notes": self.notes, "wrong": self.wrong })
     }
 }
