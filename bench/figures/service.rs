@@ -15,7 +15,7 @@ pub(crate) fn restart(place: &Place, table: &mut Table, sources: u64, times: usi
     };
     let samples = (0..times).map(start).collect();
     let figure = format!("restart to ready, {sources} sources, nothing new");
-    table.add(figure, "ms", &[Wanted::P50(300.0)], samples);
+    table.add(figure, "ms", &[Wanted::Most(300.0)], samples);
 }
 
 /// Time and memory of a service that nobody writes to or asks. A sweep comes every half minute.
