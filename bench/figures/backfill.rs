@@ -53,9 +53,12 @@ pub(crate) fn answers(corpus: &Corpus, data: &Path, table: &mut Table, times: us
         std::thread::scope(|scope| {
             let asking = paths.map(|(path, _)| scope.spawn(|| ask(&service, path)));
             for (i, asked) in asking.into_iter().enumerate() {
-                let (exec_to_first, times) = asked.join().unwrap();
-                first[i].push(exec_to_first);
-                all[i].extend(times);
+                let Asked { first_ms, times_ms, failed } = asked.join().unwrap();
+                first[i].push(first_ms);
+                all[i].extend(times_ms);
+                if failed > 0 {
+                    table.notes.push(format!("{failed} times {} was refused", paths[i].0));
+                }
             }
         });
         service.wait_ready();
@@ -75,11 +78,18 @@ pub(crate) fn answers(corpus: &Corpus, data: &Path, table: &mut Table, times: us
     }
 }
 
-/// Time from the start of the program to the first answer, and how long each answer took until it
-/// was ready. What comes before the database is there to be asked is no answer.
-fn ask(service: &Service, path: &str) -> (f64, Vec<f64>) {
-    let mut first = None;
-    let mut times = Vec::new();
+struct Asked {
+    /// From the start of the program to the first answer.
+    first_ms: f64,
+    /// Of every request from then on until the service was ready.
+    times_ms: Vec<f64>,
+    /// Those of them that got no answer, or another one than it.
+    failed: usize,
+}
+
+/// What comes before the database is there to be asked is no answer.
+fn ask(service: &Service, path: &str) -> Asked {
+    let (mut first_ms, mut times_ms, mut failed) = (None, Vec::new(), 0);
     let mut client = None;
     loop {
         let Some(open) = client.as_mut() else {
@@ -89,19 +99,20 @@ fn ask(service: &Service, path: &str) -> (f64, Vec<f64>) {
         };
         let begun = Instant::now();
         let answer = open.get(path);
-        let took = begun.elapsed();
-        match answer {
-            Ok(200) => {
-                first.get_or_insert_with(|| millis(service.begun.elapsed()));
-                times.push(millis(took));
-            }
-            Ok(_) => {}
-            Err(_) => client = None,
+        let took_ms = millis(begun.elapsed());
+        if matches!(answer, Ok(200)) {
+            first_ms.get_or_insert_with(|| millis(service.begun.elapsed()));
+        } else if first_ms.is_some() {
+            failed += 1;
         }
-        let is_ready =
-            client.as_mut().is_some_and(|open| open.get("/readyz").is_ok_and(|s| s == 200));
-        if let (true, Some(first)) = (is_ready, first) {
-            return (first, times);
+        if let Some(first_ms) = first_ms {
+            times_ms.push(took_ms);
+            if open.get("/readyz").is_ok_and(|status| status == 200) {
+                return Asked { first_ms, times_ms, failed };
+            }
+        }
+        if answer.is_err() {
+            client = None;
         }
         pause(2 * MS);
     }
