@@ -9,9 +9,9 @@ test:
 run:
     cargo run --release --locked -- run
 
-# How long an appended line takes to be visible in all five marts.
-freshness:
-    cargo bench --bench freshness
+# The figures the program is held to, as one table: `just bench --quick`, `just bench --only fresh`.
+bench *options:
+    cargo bench -p daemon --bench figures --locked -- {{options}}
 
 # Mixed load for some minutes: memory, descriptors and the write-ahead log stay flat, figures exact.
 soak minutes="10":

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::{database, line, wait};
+use crate::support::wait;
+use crate::{POLL, database, line};
 
 /// Time between two steps: about fifty steps a second.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -303,7 +304,7 @@ impl Load {
             (0..3).for_each(|i| expect[i] += sums[i]);
         }
         let mut found = Sums::default();
-        let waited = wait("all to be counted", || {
+        let waited = wait("all to be counted", POLL, || {
             found = self
                 .db
                 .query_row(

@@ -10,16 +10,19 @@
 #![expect(clippy::print_stdout, reason = "a program of its own that prints")]
 
 mod load;
+#[path = "../support/mod.rs"]
+mod support;
 mod watch;
 
 use std::fmt::Display;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use load::Load;
+use support::{open, signal, tallyd, wait};
 use watch::{Column, Watch};
 
 const MARTS: [&str; 5] =
@@ -33,6 +36,7 @@ const HISTORY: usize = 200_000;
 const MEMORY_GROWTH_KIB: i64 = 8 << 10;
 /// Beyond 64 MiB the service shortens the log as soon as its readers let it; those here do.
 const MAX_WAL_KIB: i64 = 66 << 10;
+const POLL: Duration = Duration::from_millis(5);
 const RELOAD_EVERY: Duration = Duration::from_secs(15);
 
 fn main() {
@@ -77,12 +81,6 @@ fn main() {
     println!("\nexact, sound and flat");
 }
 
-fn tallyd(home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tallyd"));
-    command.args(args).env_clear().env("HOME", home).env("TZ", "UTC");
-    command
-}
-
 /// A service that is ready, and its address.
 fn start(home: &Path) -> (Child, String) {
     let mut command = tallyd(home, &["run", "--listen", "127.0.0.1:0"]);
@@ -91,16 +89,11 @@ fn start(home: &Path) -> (Child, String) {
     let service = command.spawn().unwrap();
     let file = home.join(".local/share/tallyd/tallyd.address");
     let mut address = String::new();
-    wait("the service to be ready", || {
+    wait("the service to be ready", POLL, || {
         address = std::fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
         watch::get(&address, "/readyz").is_ok_and(|(status, _)| status == 200)
     });
     (service, address)
-}
-
-fn signal(service: &Child, signal: &str) {
-    let sent = Command::new("kill").args([signal, &service.id().to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 /// The database checks itself, and marts made anew are the same.
@@ -131,22 +124,8 @@ fn marts(home: &Path) -> Vec<String> {
     rows
 }
 
-#[expect(clippy::disallowed_methods, reason = "reads as any other program would")]
 fn database(home: &Path) -> Connection {
-    let path = home.join(".local/share/tallyd/tallyd.db");
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    db.busy_timeout(Duration::from_secs(5)).unwrap();
-    db
-}
-
-/// Waits until `done`, at most a minute.
-fn wait(what: &str, mut done: impl FnMut() -> bool) -> Duration {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited too long for {what}");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-    begun.elapsed()
+    open(&home.join(".local/share/tallyd/tallyd.db"))
 }
 
 fn line(name: &str, value: impl Display) {
