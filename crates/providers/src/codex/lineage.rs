@@ -14,11 +14,11 @@ use super::counts::Counts;
 use super::line::SessionMeta;
 
 /// Copies are written in one go; between two calls of a model lies more than this.
-const GAP_MS: i64 = 1000;
+const GAP_MS: u64 = 1000;
 
 /// No model answers sooner than this after the last line of a copy, whose lines come within tens of
 /// milliseconds.
-const SHORT_GAP_MS: i64 = 200;
+const SHORT_GAP_MS: u64 = 200;
 
 /// A copied turn has few counters and one prompt. What goes beyond is dropped, oldest first.
 const MAX_PENDING: usize = 64;
@@ -153,7 +153,7 @@ impl Inherited {
         let is_older = self.created_ms.is_some_and(|created| ms < created);
         let keeps_times = *self.keeps_times.get_or_insert(is_older);
         let is_own_after =
-            |gap_ms| if keeps_times { !is_older } else { ms - self.copied_ms > gap_ms };
+            |gap_ms| if keeps_times { !is_older } else { ms.abs_diff(self.copied_ms) > gap_ms };
         let is_own = match (parent, count.total) {
             _ if self.is_numbered() => false,
             (Parent::Series(series), Some(total)) => {
@@ -226,7 +226,7 @@ impl Inherited {
             let ms = prompt.at.ms;
             !self.is_numbered()
                 && self.created_ms.is_none_or(|created| ms >= created)
-                && (self.keeps_times == Some(true) || ms - self.copied_ms > GAP_MS)
+                && (self.keeps_times == Some(true) || ms.abs_diff(self.copied_ms) > GAP_MS)
         });
         prompts
     }

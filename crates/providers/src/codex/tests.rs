@@ -444,6 +444,17 @@ fn edge_17_what_the_parent_never_had_is_the_forks_own_however_soon_it_comes() {
 }
 
 #[test]
+fn edge_17_a_clock_that_was_set_back_between_parent_and_fork_hides_nothing() {
+    let (parent, copy) = parent_and_copy(3_600_000);
+    let own = [event(60_000, "user_message"), count(70_000, 500, 50), count(90_000, 560, 60)];
+    let lines = fork(&copy, &own);
+    check_with_parent(&lines, &parent, &["tc 50", "tc 60"]);
+    for parent in [None, Some(&parent[..])] {
+        assert_eq!(rows_of(&lines, parent).prompts(), ["codex:prompt:T:1"]);
+    }
+}
+
+#[test]
 fn edge_17_a_long_copy_is_a_copy_to_its_end() {
     let (parent, _) = parent_and_copy(0);
     let copy =

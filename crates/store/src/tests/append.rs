@@ -282,7 +282,9 @@ fn a_version_of_prices_is_told_as_it_is_named_and_dates_are_stored_short() {
         value::<String>(&memory.db, "SELECT typeof(price_version) FROM usage_events")
     };
     assert_eq!(stored_as("2026-11-20"), "integer");
-    for other in ["2026-11-20+user", "2026-02-30", "20261120", "2026-11-20 10:00", "now", "v1", "a\"b"] {
+    for other in
+        ["2026-11-20+user", "2026-02-30", "20261120", "2026-11-20 10:00", "now", "v1", "a\"b"]
+    {
         assert_eq!(stored_as(other), "text", "{other}");
     }
 }
