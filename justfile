@@ -13,6 +13,11 @@ run:
 bench *options:
     cargo bench -p daemon --bench figures --locked -- {{options}}
 
+# Parsers, appending and refreshing by themselves: for comparing two states of the code.
+micro:
+    cargo bench -p providers --bench parsers
+    cargo bench -p store --bench writing
+
 # Mixed load for some minutes: memory, descriptors and the write-ahead log stay flat, figures exact.
 soak minutes="10":
     cargo bench --bench soak -- --minutes {{minutes}}

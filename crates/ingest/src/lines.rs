@@ -246,4 +246,27 @@ mod tests {
         assert!(matches!(lines.step().unwrap(), Step::Line(b"ok")));
         assert_eq!(lines.offset(), input.len() as u64);
     }
+
+    /// Its buffer is made once, whatever the number of lines: counted, not timed, so that it holds on
+    /// any machine.
+    #[test]
+    fn reading_lines_allocates_only_the_buffer() {
+        const BOUND: u64 = 6;
+        let input = b"x".repeat(99).into_iter().chain([b'\n']).collect::<Vec<u8>>().repeat(100_000);
+        let mut lines = Lines::new(&input[..], 0, false, CHUNK);
+        let mut read = 0;
+        let work = allocation_counter::measure(|| {
+            while let Step::Line(_) = lines.step().unwrap() {
+                read += 1;
+            }
+        });
+        let allocations = work.count_total;
+        println!("{read} lines allocate {allocations} times (bound {BOUND})");
+        assert_eq!(read, 100_000);
+        assert!(
+            allocations <= BOUND,
+            "{read} lines allocate {allocations} times, the bound is {BOUND}: raise it here if the \
+             work is meant"
+        );
+    }
 }

@@ -8,6 +8,7 @@ mod oracle;
 mod plans;
 mod reading;
 mod reprice;
+mod work;
 mod writing;
 
 use std::path::{Path, PathBuf};
