@@ -225,7 +225,13 @@ impl Daemon {
     /// Holds up the loop while `busy` runs: what is heard meanwhile has to wait.
     pub(crate) fn held_up(&self, busy: impl FnOnce()) {
         let (release, released) = mpsc::channel::<()>();
-        self.runtime.spawn(async move { _ = released.recv() });
+        let (hold, held) = mpsc::channel();
+        self.runtime.spawn(async move {
+            _ = hold.send(());
+            _ = released.recv();
+        });
+        // Says nothing if the loop has ended.
+        _ = held.recv();
         busy();
         drop(release);
     }
