@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch as signal};
+use tokio::sync::watch as signal;
+use tokio::task::JoinSet;
 
 use crate::canary::Canary;
 use crate::discover::{Id, Queue, Sources};
@@ -54,9 +55,8 @@ pub(crate) struct Schedule {
     /// What was published last.
     shown: Status,
     progress: Progress,
-    turns: mpsc::UnboundedSender<Done>,
-    done: mpsc::UnboundedReceiver<Done>,
-    /// Turns and walks under way on worker threads.
+    /// What is under way on worker threads: turns, `reading` of them, and perhaps a walk.
+    work: JoinSet<Done>,
     reading: usize,
     walking: bool,
     swept: Option<Instant>,
@@ -73,6 +73,7 @@ pub(crate) struct Schedule {
 enum Done {
     Turn(Id, Box<Turn>),
     Walk(Walked, Scope),
+    Forgotten,
     Closed,
 }
 
@@ -96,7 +97,6 @@ impl Schedule {
             sources.restore(checkpoint, &options.roots, options.force);
         }
         let canary = options.canary.take().map(|folder| Canary::new(folder, Instant::now()));
-        let (turns, done) = mpsc::unbounded_channel();
         let roots: Arc<[crate::Root]> = std::mem::take(&mut options.roots).into();
         Self {
             root_states: vec![RootState::Awaited; roots.len()],
@@ -113,8 +113,7 @@ impl Schedule {
             status,
             shown: Status::default(),
             progress: Progress::default(),
-            turns,
-            done,
+            work: JoinSet::new(),
             reading: 0,
             walking: false,
             swept: None,
@@ -148,7 +147,7 @@ impl Schedule {
                 changed = stop.changed() => if changed.is_err() || *stop.borrow() {
                     return self.drain().await;
                 },
-                Some(done) = self.done.recv() => self.finish(done)?,
+                Some(done) = self.work.join_next() => self.finish(done?)?,
                 () = heard(mailbox.as_deref()) => self.look(),
                 () = due_at(due) => {}
                 _ = ticks.tick() => {
@@ -164,9 +163,9 @@ impl Schedule {
     /// Lets the turns under way end; nothing new is begun.
     async fn drain(mut self) -> Result<(), Error> {
         while self.reading > 0
-            && let Some(done) = self.done.recv().await
+            && let Some(done) = self.work.join_next().await
         {
-            if let Done::Turn(..) | Done::Closed = done {
+            if let Done::Turn(..) | Done::Closed = done? {
                 self.reading -= 1;
             }
         }
@@ -195,14 +194,14 @@ impl Schedule {
             watch.begin_sweep();
         }
         let (roots, watch) = (Arc::clone(&self.roots), self.watch.clone());
-        let (turns, is_remote) = (self.turns.clone(), self.options.is_remote);
-        tokio::task::spawn_blocking(move || {
+        let is_remote = self.options.is_remote;
+        self.work.spawn_blocking(move || {
             let mut walk = Walk::new(&roots, watch.as_deref());
             (0..roots.len()).for_each(|index| walk.root(index));
             let mut walked = walk.finish();
             walked.remote =
                 roots.iter().map(|root| &root.path).find(|path| is_remote(path)).cloned();
-            _ = turns.send(Done::Walk(walked, Scope::Sweep));
+            Done::Walk(walked, Scope::Sweep)
         });
     }
 
@@ -347,11 +346,9 @@ impl Schedule {
         if gone.is_empty() {
             return;
         }
-        let (sink, turns) = (Arc::clone(&self.sink), self.turns.clone());
-        tokio::task::spawn_blocking(move || {
-            if !sink(Output::Forget(gone)) {
-                _ = turns.send(Done::Closed);
-            }
+        let sink = Arc::clone(&self.sink);
+        self.work.spawn_blocking(move || {
+            if sink(Output::Forget(gone)) { Done::Forgotten } else { Done::Closed }
         });
     }
 
@@ -379,20 +376,17 @@ impl Schedule {
             limits: self.limits,
             now_ms: self.options.now_ms,
         };
-        let (sink, turns) = (Arc::clone(&self.sink), self.turns.clone());
-        tokio::task::spawn_blocking(move || {
-            let done = match plan.run(&sink) {
-                Some(turn) => Done::Turn(id, Box::new(turn)),
-                None => Done::Closed,
-            };
-            // The loop that would hear of it may have ended.
-            _ = turns.send(done);
+        let sink = Arc::clone(&self.sink);
+        self.work.spawn_blocking(move || match plan.run(&sink) {
+            Some(turn) => Done::Turn(id, Box::new(turn)),
+            None => Done::Closed,
         });
     }
 
     fn finish(&mut self, done: Done) -> Result<(), Error> {
         match done {
             Done::Closed => return Err(Error::Closed),
+            Done::Forgotten => {}
             Done::Walk(walked, scope) => {
                 self.walking = false;
                 self.absorb(walked, scope);
