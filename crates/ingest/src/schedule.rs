@@ -353,10 +353,10 @@ impl Schedule {
     }
 
     fn mark(&mut self, id: Id, queue: Queue) {
-        let now_ms = (self.options.now_ms)();
+        let now = Instant::now();
         let tracked = &mut self.sources.all[id];
-        tracked.marked_ms.get_or_insert(now_ms);
-        self.queues.mark(id, tracked, queue, Instant::now());
+        tracked.marked.get_or_insert(now);
+        self.queues.mark(id, tracked, queue, now);
     }
 
     // Reading them.
@@ -448,7 +448,7 @@ impl Schedule {
                 tracked.not_before = Some(now + pause);
             }
         }
-        tracked.marked_ms = None;
+        tracked.marked = None;
         self.progress.files_done += 1;
         self.progress.files_left = self.progress.files_left.saturating_sub(1);
         if let Some(first) = &mut self.first_pass {
@@ -475,16 +475,16 @@ impl Schedule {
 
     /// The snapshot is made here and only swapped in there: nobody who asks waits for it.
     fn publish(&mut self) {
-        let now_ms = (self.options.now_ms)();
+        let now = Instant::now();
         let caught_up = self.caught_up();
-        let due = self.shown.is_old(now_ms) || caught_up != self.shown.caught_up;
+        let due = self.shown.is_old(now) || caught_up != self.shown.caught_up;
         if !due && self.shown.progress == self.progress {
             return;
         }
         self.shown.progress = self.progress;
         self.shown.caught_up = caught_up;
         if due {
-            self.shown.heartbeat_ms = now_ms;
+            self.shown.heartbeat = Some(now);
             if std::mem::take(&mut self.changed) {
                 self.describe();
             }
@@ -529,5 +529,66 @@ async fn due_at(due: Option<Instant>) {
     match due {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// One empty root that no time asks to be swept again.
+    fn schedule(home: &Path, is_remote: fn(&Path) -> bool) -> (Schedule, signal::Receiver<Status>) {
+        let provider = *providers::ALL.first().unwrap();
+        let options = Options {
+            home: home.to_owned(),
+            roots: vec![crate::Root { provider, path: home.to_owned() }],
+            checkpoints: Vec::new(),
+            force: false,
+            mode: Mode::Live,
+            sweep_interval: Duration::from_secs(3_600),
+            max_line: 1 << 20,
+            is_remote,
+            canary: None,
+            // The clock stands still.
+            now_ms: || 0,
+        };
+        let (status, seen) = signal::channel(Status::default());
+        (Schedule::new(options, Arc::new(|_| true), status), seen)
+    }
+
+    #[tokio::test]
+    async fn h23_sweeps_that_lost_events_ask_for_are_a_second_apart() {
+        static SWEEPS: AtomicU32 = AtomicU32::new(0);
+        let home = tempfile::tempdir().unwrap();
+        // It is asked once in a sweep.
+        let (schedule, _seen) = schedule(home.path(), |_| {
+            SWEEPS.fetch_add(1, Ordering::Relaxed);
+            false
+        });
+        let mailbox = Arc::clone(&schedule.watch.as_ref().unwrap().mailbox);
+        let (_stop, stopped) = signal::channel(false);
+        let begun = Instant::now();
+        tokio::spawn(schedule.run(stopped));
+        while SWEEPS.load(Ordering::Relaxed) < 3 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "lost events are made good");
+            mailbox.hear(Err(notify::Error::generic("it went wrong")));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn h29_a_clock_that_stands_still_freezes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (schedule, mut seen) = schedule(home.path(), |_| false);
+        let (_stop, stopped) = signal::channel(false);
+        tokio::spawn(schedule.run(stopped));
+        let news = async {
+            let first = seen.wait_for(|status| status.caught_up).await.unwrap().heartbeat;
+            assert!(seen.wait_for(|status| status.heartbeat > first).await.is_ok());
+        };
+        tokio::time::timeout(Duration::from_secs(60), news).await.unwrap();
     }
 }

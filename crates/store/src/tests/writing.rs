@@ -122,8 +122,8 @@ async fn h38_a_full_disk_is_waited_out_and_nothing_is_lost() {
     let events = || (0..500).map(|n| event(&format!("a key of some length {n}")));
     handle.append(batch(events())).await.unwrap();
     let status = until(&handle, |status| status.queue != QueueState::Flowing).await;
-    let QueueState::Retrying { since_ms, attempts, error } = status.queue else { panic!() };
-    assert_eq!((since_ms, attempts), (super::NOW_MS, 1));
+    let QueueState::Retrying { attempts, error, .. } = status.queue else { panic!() };
+    assert_eq!(attempts, 1);
     assert!(error.contains("full"), "{error}");
     // Readers go on.
     let reader = crate::Reader::open(&home.data_dir()).unwrap();
