@@ -518,13 +518,10 @@ impl ParseLine for Fragile {
     }
 }
 
-#[tokio::test]
-async fn h36_a_parser_that_panics_takes_down_its_file_alone_and_for_a_while() {
-    let home = Home::new();
-    home.write("logs/bad", "boom\n");
-    home.write("logs/good", "a\n");
+/// Reads what is in `logs` with it.
+fn fragile(home: &Home) -> ingest::Options {
     let root = home.path().join("logs").canonicalize().unwrap();
-    let options = ingest::Options {
+    ingest::Options {
         home: home.path().to_owned(),
         roots: vec![ingest::Root { provider: &Fragile, path: root }],
         checkpoints: Vec::new(),
@@ -535,7 +532,15 @@ async fn h36_a_parser_that_panics_takes_down_its_file_alone_and_for_a_while() {
         is_remote: |_| false,
         canary: None,
         now_ms: || 0,
-    };
+    }
+}
+
+#[tokio::test]
+async fn h36_a_parser_that_panics_takes_down_its_file_alone_and_for_a_while() {
+    let home = Home::new();
+    home.write("logs/bad", "boom\n");
+    home.write("logs/good", "a\n");
+    let options = fragile(&home);
     let (heard, mut read) = tokio::sync::mpsc::unbounded_channel();
     let sink: ingest::Sink = Arc::new(move |output| match output {
         ingest::Output::Batch(batch) => heard.send(batch.checkpoint).is_ok(),
@@ -570,4 +575,51 @@ async fn h36_a_parser_that_panics_takes_down_its_file_alone_and_for_a_while() {
     assert_eq!(PANICS.load(Ordering::Relaxed), 1);
     stop.send_replace(true);
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn h36_a_panic_outside_of_parsers_ends_ingest_with_an_error() {
+    for broken in ["a turn", "the last turn", "a sweep", "forgetting"] {
+        let home = Home::new();
+        home.write("logs/good", "a\n");
+        let mut options = fragile(&home);
+        if broken == "a sweep" {
+            options.is_remote = |_| panic!("as the test wants");
+        }
+        if broken == "forgetting" {
+            let path = options.roots[0].path.join("gone");
+            let mut gone = usage::Checkpoint::at_start(7, "fragile", path, 1);
+            gone.missing_since_ms = Some(0);
+            options.checkpoints.push(gone);
+            options.now_ms = || 8 * 86_400_000;
+        }
+        let (begun, mut turn) = tokio::sync::mpsc::unbounded_channel();
+        let (go_on, gate) = std::sync::mpsc::channel::<()>();
+        let gate = std::sync::Mutex::new(gate);
+        let sink: ingest::Sink = Arc::new(move |output| {
+            let is_due = match output {
+                ingest::Output::Batch(_) => broken.ends_with("turn"),
+                ingest::Output::Forget(_) => broken == "forgetting",
+            };
+            begun.send(()).unwrap();
+            if broken == "the last turn" {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            assert!(!is_due, "as the test wants");
+            true
+        });
+        let (status, _status) = tokio::sync::watch::channel(ingest::Status::default());
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let running = tokio::spawn(ingest::run(options, sink, status, stopped));
+        if broken == "the last turn" {
+            turn.recv().await.unwrap();
+            stop.send_replace(true);
+            go_on.send(()).unwrap();
+        }
+        let ended = tokio::time::timeout(DEADLINE, running).await;
+        let error = ended.unwrap_or_else(|_| panic!("it goes on after {broken}"));
+        let error = error.unwrap().unwrap_err();
+        let ingest::Error::Panicked(how) = error else { panic!("{broken}: {error}") };
+        assert!(how.to_string().contains("as the test wants"), "{broken}: {how}");
+    }
 }

@@ -21,7 +21,7 @@ fn check_bad(config: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_bad_configuration_names_file_key_and_reason() {
+fn h35_a_bad_configuration_names_file_key_and_reason() {
     check_bad("debounce_msec = 5", &["debounce_msec", "did you mean `debounce_ms`"]);
     check_bad("debounce_ms = \"soon\"", &["debounce_ms", "whole number", "soon"]);
     check_bad("debounce_ms = -1", &["debounce_ms", "-1"]);

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -31,7 +32,7 @@ pub(crate) struct Live {
     /// The configuration that was asked for last and refused, with the reason.
     pub(crate) config_error: watch::Receiver<Option<String>>,
     pub(crate) now_ms: fn() -> i64,
-    pub(crate) started_ms: i64,
+    pub(crate) started: Instant,
 }
 
 /// The database as its writer shows it.

@@ -105,7 +105,7 @@ impl Service {
             data_dir: config.data_dir.clone(),
             config_error: config_error_seen,
             now_ms,
-            started_ms: now_ms(),
+            started: Instant::now(),
         };
         let (http_stop, http_stopped) = watch::channel(false);
         let (listening, listening_seen) = watch::channel(Listening::default());
@@ -273,8 +273,10 @@ impl Service {
     }
 
     fn is_alive(&self, ingest: &ingest::Status) -> bool {
-        let oldest = ingest.heartbeat_ms.min(self.handle.status().borrow().heartbeat_ms);
-        now_ms() - oldest < i64::try_from(STILL_ALIVE.as_millis()).unwrap_or(i64::MAX)
+        let writer = self.handle.status().borrow().heartbeat;
+        [ingest.heartbeat, writer]
+            .iter()
+            .all(|heartbeat| heartbeat.is_some_and(|heartbeat| heartbeat.elapsed() <= STILL_ALIVE))
     }
 
     fn describe(&self, ingest: &ingest::Status) -> String {

@@ -36,7 +36,8 @@ pub(crate) struct Tracked {
     pub(crate) again: bool,
     /// Not before this time.
     pub(crate) not_before: Option<Instant>,
-    pub(crate) marked_ms: Option<i64>,
+    /// Since when it waits to be read.
+    pub(crate) marked: Option<Instant>,
     pub(crate) recent: Recent,
     /// Gone for good; the place stays, so that the others keep theirs.
     pub(crate) forgotten: bool,
@@ -235,7 +236,7 @@ impl Sources {
             busy: false,
             again: false,
             not_before: None,
-            marked_ms: None,
+            marked: None,
             recent: Recent::default(),
             forgotten: false,
         });

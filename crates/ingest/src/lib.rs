@@ -78,6 +78,8 @@ pub type Sink = Arc<dyn Fn(Output) -> bool + Send + Sync>;
 pub enum Error {
     #[error("the writer is gone")]
     Closed,
+    #[error("a worker thread panicked")]
+    Panicked(#[from] tokio::task::JoinError),
 }
 
 /// Runs until `stop` says so or, in [`Mode::Once`], until everything has been read.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch as signal};
+use tokio::sync::watch as signal;
+use tokio::task::JoinSet;
 
 use crate::canary::Canary;
 use crate::discover::{Id, Queue, Sources};
@@ -56,9 +57,8 @@ pub(crate) struct Schedule {
     /// What was published last.
     shown: Status,
     progress: Progress,
-    turns: mpsc::UnboundedSender<Done>,
-    done: mpsc::UnboundedReceiver<Done>,
-    /// Turns and walks under way on worker threads.
+    /// What is under way on worker threads: turns, `reading` of them, and perhaps a walk.
+    work: JoinSet<Done>,
     reading: usize,
     walking: bool,
     swept: Option<Instant>,
@@ -75,6 +75,7 @@ pub(crate) struct Schedule {
 enum Done {
     Turn(Id, Box<Turn>),
     Walk(Walked, Scope),
+    Forgotten,
     Closed,
 }
 
@@ -98,7 +99,6 @@ impl Schedule {
             sources.restore(checkpoint, &options.roots, options.force);
         }
         let canary = options.canary.take().map(|folder| Canary::new(folder, Instant::now()));
-        let (turns, done) = mpsc::unbounded_channel();
         let roots: Arc<[crate::Root]> = std::mem::take(&mut options.roots).into();
         Self {
             root_states: vec![RootState::Awaited; roots.len()],
@@ -116,8 +116,7 @@ impl Schedule {
             status,
             shown: Status::default(),
             progress: Progress::default(),
-            turns,
-            done,
+            work: JoinSet::new(),
             reading: 0,
             walking: false,
             swept: None,
@@ -151,7 +150,7 @@ impl Schedule {
                 changed = stop.changed() => if changed.is_err() || *stop.borrow() {
                     return self.drain().await;
                 },
-                Some(done) = self.done.recv() => self.finish(done)?,
+                Some(done) = self.work.join_next() => self.finish(done?)?,
                 () = heard(mailbox.as_deref()) => self.look(),
                 () = due_at(due) => {}
                 _ = ticks.tick() => {
@@ -168,9 +167,9 @@ impl Schedule {
     /// Lets the turns under way end; nothing new is begun.
     async fn drain(mut self) -> Result<(), Error> {
         while self.reading > 0
-            && let Some(done) = self.done.recv().await
+            && let Some(done) = self.work.join_next().await
         {
-            if let Done::Turn(..) | Done::Closed = done {
+            if let Done::Turn(..) | Done::Closed = done? {
                 self.reading -= 1;
             }
         }
@@ -199,14 +198,14 @@ impl Schedule {
             watch.begin_sweep();
         }
         let (roots, watch) = (Arc::clone(&self.roots), self.watch.clone());
-        let (turns, is_remote) = (self.turns.clone(), self.options.is_remote);
-        tokio::task::spawn_blocking(move || {
+        let is_remote = self.options.is_remote;
+        self.work.spawn_blocking(move || {
             let mut walk = Walk::new(&roots, watch.as_deref());
             (0..roots.len()).for_each(|index| walk.root(index));
             let mut walked = walk.finish();
             walked.remote =
                 roots.iter().map(|root| &root.path).find(|path| is_remote(path)).cloned();
-            _ = turns.send(Done::Walk(walked, Scope::Sweep));
+            Done::Walk(walked, Scope::Sweep)
         });
     }
 
@@ -351,19 +350,17 @@ impl Schedule {
         if gone.is_empty() {
             return;
         }
-        let (sink, turns) = (Arc::clone(&self.sink), self.turns.clone());
-        tokio::task::spawn_blocking(move || {
-            if !sink(Output::Forget(gone)) {
-                _ = turns.send(Done::Closed);
-            }
+        let sink = Arc::clone(&self.sink);
+        self.work.spawn_blocking(move || {
+            if sink(Output::Forget(gone)) { Done::Forgotten } else { Done::Closed }
         });
     }
 
     fn mark(&mut self, id: Id, queue: Queue) {
-        let now_ms = (self.options.now_ms)();
+        let now = Instant::now();
         let tracked = &mut self.sources.all[id];
-        tracked.marked_ms.get_or_insert(now_ms);
-        self.queues.mark(id, tracked, queue, Instant::now());
+        tracked.marked.get_or_insert(now);
+        self.queues.mark(id, tracked, queue, now);
     }
 
     // Reading them.
@@ -395,20 +392,17 @@ impl Schedule {
             limits: self.limits,
             now_ms: self.options.now_ms,
         };
-        let (sink, turns) = (Arc::clone(&self.sink), self.turns.clone());
-        tokio::task::spawn_blocking(move || {
-            let done = match plan.run(&sink) {
-                Some(turn) => Done::Turn(id, Box::new(turn)),
-                None => Done::Closed,
-            };
-            // The loop that would hear of it may have ended.
-            _ = turns.send(done);
+        let sink = Arc::clone(&self.sink);
+        self.work.spawn_blocking(move || match plan.run(&sink) {
+            Some(turn) => Done::Turn(id, Box::new(turn)),
+            None => Done::Closed,
         });
     }
 
     fn finish(&mut self, done: Done) -> Result<(), Error> {
         match done {
             Done::Closed => return Err(Error::Closed),
+            Done::Forgotten => {}
             Done::Walk(walked, scope) => {
                 self.walking = false;
                 self.absorb(walked, scope);
@@ -477,7 +471,7 @@ impl Schedule {
                 tracked.not_before = Some(now + pause);
             }
         }
-        tracked.marked_ms = None;
+        tracked.marked = None;
         self.progress.files_done += 1;
         self.progress.files_left = self.progress.files_left.saturating_sub(1);
         if let Some(first) = &mut self.first_pass {
@@ -504,16 +498,16 @@ impl Schedule {
 
     /// The snapshot is made here and only swapped in there: nobody who asks waits for it.
     fn publish(&mut self) {
-        let now_ms = (self.options.now_ms)();
+        let now = Instant::now();
         let caught_up = self.caught_up();
-        let due = self.shown.is_old(now_ms) || caught_up != self.shown.caught_up;
+        let due = self.shown.is_old(now) || caught_up != self.shown.caught_up;
         if !due && self.shown.progress == self.progress {
             return;
         }
         self.shown.progress = self.progress;
         self.shown.caught_up = caught_up;
         if due {
-            self.shown.heartbeat_ms = now_ms;
+            self.shown.heartbeat = Some(now);
             if std::mem::take(&mut self.changed) {
                 self.describe();
             }
@@ -558,5 +552,66 @@ async fn due_at(due: Option<Instant>) {
     match due {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// One empty root that no time asks to be swept again.
+    fn schedule(home: &Path, is_remote: fn(&Path) -> bool) -> (Schedule, signal::Receiver<Status>) {
+        let provider = *providers::ALL.first().unwrap();
+        let options = Options {
+            home: home.to_owned(),
+            roots: vec![crate::Root { provider, path: home.to_owned() }],
+            checkpoints: Vec::new(),
+            force: false,
+            mode: Mode::Live,
+            sweep_interval: Duration::from_secs(3_600),
+            max_line: 1 << 20,
+            is_remote,
+            canary: None,
+            // The clock stands still.
+            now_ms: || 0,
+        };
+        let (status, seen) = signal::channel(Status::default());
+        (Schedule::new(options, Arc::new(|_| true), status), seen)
+    }
+
+    #[tokio::test]
+    async fn h23_sweeps_that_lost_events_ask_for_are_a_second_apart() {
+        static SWEEPS: AtomicU32 = AtomicU32::new(0);
+        let home = tempfile::tempdir().unwrap();
+        // It is asked once in a sweep.
+        let (schedule, _seen) = schedule(home.path(), |_| {
+            SWEEPS.fetch_add(1, Ordering::Relaxed);
+            false
+        });
+        let mailbox = Arc::clone(&schedule.watch.as_ref().unwrap().mailbox);
+        let (_stop, stopped) = signal::channel(false);
+        let begun = Instant::now();
+        tokio::spawn(schedule.run(stopped));
+        while SWEEPS.load(Ordering::Relaxed) < 3 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "lost events are made good");
+            mailbox.hear(Err(notify::Error::generic("it went wrong")));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn h29_a_clock_that_stands_still_freezes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (schedule, mut seen) = schedule(home.path(), |_| false);
+        let (_stop, stopped) = signal::channel(false);
+        tokio::spawn(schedule.run(stopped));
+        let news = async {
+            let first = seen.wait_for(|status| status.caught_up).await.unwrap().heartbeat;
+            assert!(seen.wait_for(|status| status.heartbeat > first).await.is_ok());
+        };
+        tokio::time::timeout(Duration::from_secs(60), news).await.unwrap();
     }
 }

@@ -49,7 +49,7 @@ impl Mailbox {
     }
 
     /// Marks and returns: it must neither block nor fail, or event delivery would end.
-    fn hear(&self, event: notify::Result<notify::Event>) {
+    pub(crate) fn hear(&self, event: notify::Result<notify::Event>) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Ok(event) if event.need_rescan() => heard.rescan = true,

@@ -205,7 +205,7 @@ impl Reader {
     }
 
     /// Runs a query that sees one moment of the database.
-    fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ReadError> {
@@ -217,7 +217,7 @@ impl Reader {
         read().map_err(|source| self.error(source))
     }
 
-    pub(crate) fn error(&self, source: rusqlite::Error) -> ReadError {
+    fn error(&self, source: rusqlite::Error) -> ReadError {
         if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
             return ReadError::TooSlow;
         }

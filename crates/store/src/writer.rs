@@ -174,7 +174,7 @@ impl Writer {
         let now_ms = options.now_ms;
         let io = |source| StoreError::Io { doing: "look at", path: path.clone(), source };
         let file = fs::metadata(&path).map_err(io)?;
-        let status = WriterStatus::of(&db, &path, now_ms())
+        let status = WriterStatus::of(&db, &path)
             .map_err(|error| StoreError::sqlite("read the state", &path, error))?;
         let (jobs_sender, jobs) = queue(options.queue_rows);
         let (status, status_receiver) = watch::channel(status);
@@ -317,8 +317,7 @@ impl Writer {
         let appended = self
             .attempt("append events", batches, |ledger, db, batches| ledger.append(db, batches));
         let appended = appended.await?;
-        let now_ms = (self.now_ms)();
-        self.status.send_modify(|status| status.committed(appended.tally, appended.seq, now_ms));
+        self.status.send_modify(|status| status.committed(appended.tally, appended.seq));
         if appended.tally.changed() {
             self.debounce.request();
         }
@@ -416,7 +415,7 @@ impl Writer {
         };
         self.status.send_if_modified(|status| {
             status.measure_files(&self.path);
-            status.heartbeat_ms = (self.now_ms)();
+            status.beat();
             if let Some(unpriced) = unpriced {
                 status.unpriced = unpriced.into();
             }

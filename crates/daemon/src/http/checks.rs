@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ingest::RootState;
 use serde_json::{Map, Value};
@@ -13,9 +14,9 @@ use crate::live::{Live, Phase};
 use crate::text;
 
 /// Writing that fails for this long does not mend itself.
-const FAILING_MS: i64 = 5 * 60_000;
+const FAILING: Duration = Duration::from_secs(5 * 60);
 /// What should take milliseconds and takes this long is stuck.
-const STUCK_MS: i64 = 60_000;
+const STUCK: Duration = Duration::from_secs(60);
 const LARGE_WAL: u64 = 64 << 20;
 /// Things named in one output; the rest is counted.
 const NAMED: usize = 5;
@@ -39,18 +40,19 @@ struct Moment {
 }
 
 impl Moment {
-    fn since(self, then_ms: i64) -> i64 {
-        (self.now_ms - then_ms).max(0)
-    }
-
-    /// When a snapshot was made; one that nobody has made yet is empty as of now.
-    fn seen(self, heartbeat_ms: i64) -> i64 {
-        if heartbeat_ms == 0 { self.now_ms } else { heartbeat_ms }
+    /// When a snapshot was made, by the clock of now; one that nobody has made yet is empty as of
+    /// now.
+    fn seen(self, heartbeat: Option<Instant>) -> i64 {
+        self.now_ms - heartbeat.map_or(0, |at| millis(at.elapsed()))
     }
 }
 
+fn millis(age: Duration) -> i64 {
+    i64::try_from(age.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn uptime(live: &Live, moment: Moment) -> Check {
-    Check::new(moment.now_ms, moment.since(live.started_ms) / 1_000, "s")
+    Check::new(moment.now_ms, live.started.elapsed().as_secs(), "s")
 }
 
 fn configuration(live: &Live, moment: Moment) -> Check {
@@ -59,32 +61,32 @@ fn configuration(live: &Live, moment: Moment) -> Check {
 }
 
 fn heartbeat(pulse: &Pulse, moment: Moment) -> Check {
-    Check::new(moment.seen(pulse.seen_ms), pulse.age_ms, "ms")
+    Check::new(moment.seen(pulse.seen), pulse.age.map(millis), "ms")
         .judge(Verdict::Fail, pulse.stands_still())
 }
 
 fn watcher(live: &Live, moment: Moment, checks: &mut Checks) {
     checks.insert("watcher:heartbeat", vec![heartbeat(&Pulse::of_ingest(live), moment)]);
     let status = live.ingest.borrow();
-    let seen_ms = moment.seen(status.heartbeat_ms);
+    let seen_ms = moment.seen(status.heartbeat);
     let refused = status.watch_refused.clone();
     checks.insert(
         "watcher:folders",
         vec![Check::new(seen_ms, status.watched_folders, "folders").judge(Verdict::Warn, refused)],
     );
     // Zero when nothing waits: "nothing new" must not look like "not reading".
-    let waits_ms = status.oldest_waiting_ms.map_or(0, |marked_ms| moment.since(marked_ms));
-    let stuck = (moment.is_ready && waits_ms > STUCK_MS)
-        .then(|| format!("a source has waited for {} s to be read", waits_ms / 1_000));
+    let waits = status.oldest_waiting.map_or(Duration::ZERO, |marked| marked.elapsed());
+    let stuck = (moment.is_ready && waits > STUCK)
+        .then(|| format!("a source has waited for {} s to be read", waits.as_secs()));
     checks.insert(
         "watcher:waiting",
-        vec![Check::new(seen_ms, waits_ms, "ms").judge(Verdict::Warn, stuck)],
+        vec![Check::new(seen_ms, millis(waits), "ms").judge(Verdict::Warn, stuck)],
     );
 }
 
 fn sources(live: &Live, moment: Moment, checks: &mut Checks) {
     let status = live.ingest.borrow();
-    let seen_ms = moment.seen(status.heartbeat_ms);
+    let seen_ms = moment.seen(status.heartbeat);
     let count =
         |of: fn(&ingest::ProviderStatus) -> u64| -> u64 { status.providers.values().map(of).sum() };
     let check = |observed: u64| Check::new(seen_ms, observed, "sources");
@@ -142,17 +144,15 @@ fn writer(live: &Live, moment: Moment, checks: &mut Checks) {
     checks.insert("writer:heartbeat", vec![heartbeat(&Pulse::of_writer(live), moment)]);
     let Some(store) = live.store.get() else { return };
     let status = store.status.borrow();
-    let seen_ms = status.heartbeat_ms;
+    let seen_ms = moment.seen(status.heartbeat);
 
-    let (failing_ms, error) = match &status.queue {
-        QueueState::Flowing => (0, None),
-        QueueState::Retrying { since_ms, error, .. } => {
-            (moment.since(*since_ms), Some(error.clone()))
-        }
+    let (failing, error) = match &status.queue {
+        QueueState::Flowing => (Duration::ZERO, None),
+        QueueState::Retrying { since, error, .. } => (since.elapsed(), Some(error.clone())),
     };
-    let verdict = if failing_ms > FAILING_MS { Verdict::Fail } else { Verdict::Warn };
-    checks
-        .insert("writer:errors", vec![Check::new(seen_ms, failing_ms, "ms").judge(verdict, error)]);
+    let verdict = if failing > FAILING { Verdict::Fail } else { Verdict::Warn };
+    let check = Check::new(seen_ms, millis(failing), "ms").judge(verdict, error);
+    checks.insert("writer:errors", vec![check]);
     checks.insert("marts:lag", status.marts.iter().map(|one| mart(&status, one, moment)).collect());
     database(&status, moment, checks);
 
@@ -166,19 +166,20 @@ fn writer(live: &Live, moment: Moment, checks: &mut Checks) {
 fn mart(status: &WriterStatus, mart: &MartStatus, moment: Moment) -> Check {
     let lag = (status.seq - mart.watermark).max(0);
     // At least this long: the oldest event it lacks came before the last commit or with it.
-    let since_ms = status.last_commit_ms.filter(|_| lag > 0);
-    let lag_ms = since_ms.map_or(0, |since_ms| moment.since(since_ms));
-    let stuck = (moment.is_ready && lag_ms > STUCK_MS)
-        .then(|| format!("events have waited for {} s to be shown", lag_ms / 1_000));
-    Check::new(status.heartbeat_ms, lag, "events")
+    let since = status.last_commit.filter(|_| lag > 0);
+    let waits = since.map_or(Duration::ZERO, |since| since.elapsed());
+    let stuck = (moment.is_ready && waits > STUCK)
+        .then(|| format!("events have waited for {} s to be shown", waits.as_secs()));
+    Check::new(moment.seen(status.heartbeat), lag, "events")
         .of(store::marts::find(mart.name).map_or(mart.name, Mart::short_name))
-        .with("lagMs", lag_ms)
+        .with("lagMs", millis(waits))
         .with("watermark", mart.watermark)
         .judge(Verdict::Warn, mart.error.clone().or(stuck))
 }
 
 fn database(status: &WriterStatus, moment: Moment, checks: &mut Checks) {
-    let bytes = |n: u64| Check::new(status.heartbeat_ms, n, "bytes").of_datastore();
+    let seen_ms = moment.seen(status.heartbeat);
+    let bytes = |n: u64| Check::new(seen_ms, n, "bytes").of_datastore();
     checks.insert("database:size", vec![bytes(status.db_bytes)]);
     let large = (moment.is_ready && status.wal_bytes > LARGE_WAL).then(|| {
         let size = text::bytes(status.wal_bytes);

@@ -1,5 +1,7 @@
 //! `/livez` and `/readyz`: one question each, for whoever restarts or waits for the service.
 
+use std::time::{Duration, Instant};
+
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use serde::Serialize;
@@ -41,31 +43,30 @@ pub(super) fn describe(live: &Live) -> Option<String> {
 /// How a loop of the daemon turns over.
 pub(super) struct Pulse {
     part: &'static str,
-    pub(super) seen_ms: i64,
-    /// Since it last turned over; `None` for a loop that does not run yet, or no more.
-    pub(super) age_ms: Option<i64>,
+    /// When it last turned over; `None` for a loop that does not run yet.
+    pub(super) seen: Option<Instant>,
+    /// Since then; `None` for a loop that does not run yet, or no more.
+    pub(super) age: Option<Duration>,
 }
 
 impl Pulse {
     pub(super) fn of_ingest(live: &Live) -> Self {
-        Self::new("ingest", live.ingest.borrow().heartbeat_ms, live)
+        Self::new("ingest", live.ingest.borrow().heartbeat, live)
     }
 
     pub(super) fn of_writer(live: &Live) -> Self {
-        let seen_ms = live.store.get().map_or(0, |store| store.status.borrow().heartbeat_ms);
-        Self::new("the writer", seen_ms, live)
+        let seen = live.store.get().and_then(|store| store.status.borrow().heartbeat);
+        Self::new("the writer", seen, live)
     }
 
-    fn new(part: &'static str, seen_ms: i64, live: &Live) -> Self {
-        let runs = seen_ms != 0 && *live.phase.borrow() != Phase::Stopping;
-        // A clock that was set back makes no loop older.
-        Self { part, seen_ms, age_ms: runs.then(|| ((live.now_ms)() - seen_ms).max(0)) }
+    fn new(part: &'static str, seen: Option<Instant>, live: &Live) -> Self {
+        let runs = *live.phase.borrow() != Phase::Stopping;
+        Self { part, seen, age: seen.filter(|_| runs).map(|seen| seen.elapsed()) }
     }
 
     pub(super) fn stands_still(&self) -> Option<String> {
-        let age =
-            self.age_ms.filter(|age| u128::from(age.unsigned_abs()) > STILL_ALIVE.as_millis())?;
-        Some(format!("{} has stood still for {} s", self.part, age / 1_000))
+        let age = self.age.filter(|age| *age > STILL_ALIVE)?;
+        Some(format!("{} has stood still for {} s", self.part, age.as_secs()))
     }
 }
 
@@ -90,7 +91,7 @@ fn answer(output: Option<String>) -> Response {
 mod tests {
     use std::path::Path;
 
-    use super::super::testing::{NOW_MS, daemon};
+    use super::super::testing::{ago, daemon};
     use super::*;
 
     #[test]
@@ -98,22 +99,27 @@ mod tests {
         let (parts, live) = daemon(Path::new(""));
         let status = || livez(&live).status().as_u16();
         assert_eq!(status(), 200);
-        parts.ingest.send_modify(|ingest| ingest.heartbeat_ms = NOW_MS - 30_000);
+        parts.ingest.send_modify(|ingest| ingest.heartbeat = Some(ago(30_001)));
+        assert_eq!(status(), 503);
+        parts.ingest.send_modify(|ingest| ingest.heartbeat = Some(ago(0)));
         assert_eq!(status(), 200);
-        parts.ingest.send_modify(|ingest| ingest.heartbeat_ms = NOW_MS - 30_001);
+        parts.writer.send_modify(|writer| writer.heartbeat = Some(ago(30_001)));
         assert_eq!(status(), 503);
-        parts.ingest.send_modify(|ingest| ingest.heartbeat_ms = NOW_MS + 3_600_000);
-        assert_eq!(status(), 200, "the clock was set back");
-        parts.writer.send_modify(|writer| writer.heartbeat_ms = NOW_MS - 31_000);
-        assert_eq!(status(), 503);
+    }
+
+    #[test]
+    fn a_loop_stands_still_after_thirty_seconds() {
+        let pulse = |ms| Pulse { part: "it", seen: None, age: Some(Duration::from_millis(ms)) };
+        assert_eq!(pulse(30_000).stands_still(), None);
+        assert_eq!(pulse(30_001).stands_still().unwrap(), "it has stood still for 30 s");
     }
 
     #[test]
     fn livez_passes_for_loops_that_do_not_run() {
         let (parts, live) = daemon(Path::new(""));
-        parts.ingest.send_modify(|ingest| ingest.heartbeat_ms = 0);
+        parts.ingest.send_modify(|ingest| ingest.heartbeat = None);
         assert_eq!(livez(&live).status(), 200, "not begun");
-        parts.writer.send_modify(|writer| writer.heartbeat_ms = NOW_MS - 60_000);
+        parts.writer.send_modify(|writer| writer.heartbeat = Some(ago(60_000)));
         parts.phase.send_replace(Phase::Stopping);
         assert_eq!(livez(&live).status(), 200, "ended");
     }

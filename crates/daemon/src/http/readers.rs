@@ -102,7 +102,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::super::connection::LIMITS;
-    use super::super::testing::{Database, Server, daemon, soon};
+    use super::super::testing::{Database, Server, ago, daemon, soon};
     use super::*;
 
     /// Questions that hold all readers until the sender is dropped.
@@ -197,7 +197,7 @@ mod tests {
         // The writer holds the lock for good, and every reader is taken.
         let lock = database.hold_the_write_lock();
         let (held, _questions) = occupy(&server.app.readers).await;
-        parts.writer.send_modify(|writer| writer.heartbeat_ms -= 60_000);
+        parts.writer.send_modify(|writer| writer.heartbeat = Some(ago(60_000)));
         for (path, expect) in [("/health", 503), ("/livez", 503), ("/readyz", 200)] {
             let mut took = Vec::new();
             for _ in 0..100 {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -24,10 +24,15 @@ pub(super) struct Parts {
     pub(super) config_error: watch::Sender<Option<String>>,
 }
 
+/// So many milliseconds before now.
+pub(super) fn ago(ms: u64) -> Instant {
+    Instant::now().checked_sub(Duration::from_millis(ms)).unwrap()
+}
+
 /// A daemon that is up, healthy and has nothing to do.
 pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
-    let ingest = ingest::Status { heartbeat_ms: NOW_MS - 400, ..Default::default() };
-    let writer = store::WriterStatus { heartbeat_ms: NOW_MS - 300, ..Default::default() };
+    let ingest = ingest::Status { heartbeat: Some(ago(400)), ..Default::default() };
+    let writer = store::WriterStatus { heartbeat: Some(ago(300)), ..Default::default() };
     let parts = Parts {
         phase: watch::Sender::new(Phase::Ready),
         ingest: watch::Sender::new(ingest),
@@ -43,7 +48,7 @@ pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
         data_dir: data_dir.to_owned(),
         config_error: parts.config_error.subscribe(),
         now_ms: || NOW_MS,
-        started_ms: NOW_MS - 90_000,
+        started: ago(90_000),
     };
     (parts, live)
 }

@@ -9,7 +9,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::time::sleep;
@@ -152,17 +152,16 @@ impl Writer {
     }
 
     fn waiting(&self, doing: &'static str, error: &rusqlite::Error) {
-        let now_ms = (self.now_ms)();
         self.status.send_modify(|status| {
-            let (since_ms, attempts) = match &status.queue {
-                QueueState::Retrying { since_ms, attempts, .. } => (*since_ms, attempts + 1),
+            let (since, attempts) = match &status.queue {
+                QueueState::Retrying { since, attempts, .. } => (*since, attempts + 1),
                 QueueState::Flowing => {
                     tracing::warn!(%error, "cannot {doing}; trying again until it succeeds");
-                    (now_ms, 1)
+                    (Instant::now(), 1)
                 }
             };
             let error = format!("cannot {doing}: {error}");
-            status.queue = QueueState::Retrying { since_ms, attempts, error };
+            status.queue = QueueState::Retrying { since, attempts, error };
         });
     }
 
@@ -184,7 +183,7 @@ impl Writer {
             left = left.saturating_sub(SLICE);
             self.require_same_file()?;
             self.status.send_if_modified(|status| {
-                status.heartbeat_ms = (self.now_ms)();
+                status.beat();
                 false
             });
         }

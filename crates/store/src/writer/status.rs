@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::Connection;
 
@@ -21,8 +22,8 @@ pub struct WriterStatus {
     pub marts: Vec<MartStatus>,
     /// What was done to events since the start.
     pub tally: Tally,
-    /// Time of the last commit of events; `None` before the first.
-    pub last_commit_ms: Option<i64>,
+    /// When events were last committed; `None` before the first time since the start.
+    pub last_commit: Option<Instant>,
     pub queue: QueueState,
     /// Why the last look after the write-ahead log failed. It grows until one succeeds.
     pub wal_error: Option<String>,
@@ -31,7 +32,7 @@ pub struct WriterStatus {
     /// Models of calls that no price is known for, and how many calls: the most frequent first.
     pub unpriced: Arc<[(String, i64)]>,
     /// When the writer last turned over.
-    pub heartbeat_ms: i64,
+    pub heartbeat: Option<Instant>,
 }
 
 /// One mart as the writer sees it.
@@ -56,7 +57,7 @@ pub enum QueueState {
     #[default]
     Flowing,
     /// The same work is tried again until it succeeds; nothing is lost meanwhile.
-    Retrying { since_ms: i64, attempts: u64, error: String },
+    Retrying { since: Instant, attempts: u64, error: String },
 }
 
 /// The news of a refresh.
@@ -74,7 +75,7 @@ pub struct Refreshed {
 
 impl WriterStatus {
     /// The state of a database just opened.
-    pub(crate) fn of(db: &Connection, path: &Path, now_ms: i64) -> rusqlite::Result<Self> {
+    pub(crate) fn of(db: &Connection, path: &Path) -> rusqlite::Result<Self> {
         const WATERMARK: &str = "SELECT last_event_id FROM mart_watermark WHERE mart_name = ?1";
         let mut watermark = db.prepare(WATERMARK)?;
         let marts = marts::ALL.iter().map(|mart| {
@@ -86,10 +87,10 @@ impl WriterStatus {
             epoch: meta::epoch(db)?,
             marts: marts.collect::<rusqlite::Result<_>>()?,
             unpriced: marts::unpriced_models(db)?.into(),
-            heartbeat_ms: now_ms,
             ..Self::default()
         };
         status.measure_files(path);
+        status.beat();
         Ok(status)
     }
 
@@ -98,11 +99,16 @@ impl WriterStatus {
         self.wal_bytes = file_len(&beside(path, "-wal"));
     }
 
-    pub(crate) fn committed(&mut self, tally: Tally, seq: i64, now_ms: i64) {
+    /// The writer turns over.
+    pub(crate) fn beat(&mut self) {
+        self.heartbeat = Some(Instant::now());
+    }
+
+    pub(crate) fn committed(&mut self, tally: Tally, seq: i64) {
         self.tally.add(tally);
         self.seq = seq;
-        self.last_commit_ms = Some(now_ms);
-        self.heartbeat_ms = now_ms;
+        self.beat();
+        self.last_commit = self.heartbeat;
     }
 
     pub(crate) fn refreshed(&mut self, refresh: &Refresh, now_ms: i64) {
@@ -111,7 +117,7 @@ impl WriterStatus {
                 mart.refreshed(report, refresh.seq, now_ms);
             }
         }
-        self.heartbeat_ms = now_ms;
+        self.beat();
     }
 
     /// Whether the database was closed before its last events were in the marts.
