@@ -18,6 +18,12 @@ micro:
     cargo bench -p providers --bench parsers
     cargo bench -p store --bench writing
 
+# Other programs that count the same logs, side by side with this one, over a copy of a home folder
+# with logs: `just peers FOLDER --only ccusage`. Installs them into a scratch folder, with npm and pip.
+peers corpus *options:
+    cargo build --release --locked --package daemon
+    python3 bench/peers.py {{corpus}} {{options}}
+
 # Mixed load for some minutes: memory, descriptors and the write-ahead log stay flat, figures exact.
 soak minutes="10":
     cargo bench --bench soak -- --minutes {{minutes}}
