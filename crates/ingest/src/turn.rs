@@ -47,10 +47,14 @@ pub(crate) struct Turn {
 
 impl Plan {
     /// `None` when nothing more is taken.
-    pub(crate) fn run(mut self, sink: &Sink) -> Option<Turn> {
-        if let Errand::Stray(stray) = std::mem::replace(&mut self.errand, Errand::Read) {
-            return self.run_stray(stray, sink);
+    pub(crate) fn run(self, sink: &Sink) -> Option<Turn> {
+        match self.errand {
+            Errand::Stray(stray) => Self { errand: Errand::Read, ..self }.run_stray(stray, sink),
+            Errand::Read | Errand::Parent(_) => self.run_source(sink),
         }
+    }
+
+    fn run_source(self, sink: &Sink) -> Option<Turn> {
         let path = self.source.path.clone();
         let (before, now_ms) = (self.checkpoint.clone(), self.now_ms);
         // A parser that panics takes down its source, not the service.
