@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use providers::{Appended, ParseLine, Parsed, Provider, Storage};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use usage::{Batch, Checkpoint, Fingerprint, Skip, Skips, Source};
 
 use crate::fingerprint::{self, Identity, MARKER_LEN};
@@ -36,6 +37,14 @@ pub enum ReadError {
 impl ReadError {
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    pub(crate) fn is_lack_of_descriptors(&self) -> bool {
+        let Self::Open { source, .. } = self else { return false };
+        [Errno::MFILE, Errno::NFILE]
+            .map(Errno::raw_os_error)
+            .iter()
+            .any(|lack| source.raw_os_error() == Some(*lack))
     }
 }
 

@@ -141,7 +141,7 @@ impl Schedule {
                 self.begin_turn(id, Errand::Read);
             }
             self.publish();
-            if self.options.mode == Mode::Once && self.caught_up() {
+            if self.options.mode == Mode::Once && self.caught_up() && self.work.is_empty() {
                 return Ok(());
             }
             let due = self.queues.next_due();
@@ -462,6 +462,9 @@ impl Schedule {
                 tracked.not_before = Some(now + SPACING);
             }
             Err(error) => {
+                if error.is_lack_of_descriptors() {
+                    self.strays = Strays::default();
+                }
                 if turn.checkpoint.last_error != tracked.checkpoint.last_error {
                     tracing::warn!("{error}");
                 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use providers::Provider;
+use rustix::process::{Resource, getrlimit};
 use usage::{Batch, Checkpoint, Skips, Source};
 
 use crate::discover::Id;
@@ -18,6 +19,8 @@ use crate::read::{Limits, Next, ReadError, Reader};
 
 /// How many logs are kept open; of more the one that was read longest ago is let go.
 const MAX: usize = 64;
+/// Of how many descriptors that the process may have one is taken for a log that is kept open.
+const SHARE: u64 = 16;
 /// How long a log that nobody writes to is kept open.
 const KEPT: Duration = Duration::from_secs(60);
 /// How long a log is read after it has gone from its place.
@@ -90,6 +93,12 @@ impl Stray {
     }
 }
 
+fn max() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current;
+    let share = descriptors.and_then(|n| usize::try_from(n / SHARE).ok());
+    share.map_or(MAX, |share| share.min(MAX))
+}
+
 /// The logs that are kept open, the one that was read longest ago first.
 #[derive(Debug, Default)]
 pub(crate) struct Strays(VecDeque<Stray>);
@@ -98,10 +107,10 @@ impl Strays {
     pub(crate) fn keep(&mut self, stray: Stray) {
         let print = &stray.checkpoint.fingerprint;
         self.0.retain(|known| !fingerprint::same_file(&known.checkpoint.fingerprint, print));
-        if self.0.len() == MAX {
+        self.0.push_back(stray);
+        if self.0.len() > max() {
             self.0.pop_front();
         }
-        self.0.push_back(stray);
     }
 
     /// Takes out those that must be read now. `place` says where a source is, unless it is being
