@@ -9,8 +9,10 @@ which is removed at the end, and run there without a network where the system al
 without anything it may have kept, then again. One that cannot be installed or run is reported and
 left out. Rounds go through all programs in turn, so that what else the machine does hits all alike.
 
-First and again are wall time until the totals are known: medians, with least and most. RAM is the
-peak of the largest process. `x` is how many times as long as tallyd's.
+First and again are wall time until the totals are known: medians, with least and most. `x` is how
+many times as long as tallyd's. RAM is the peak of the largest process; no figure is below the 20 MB
+that this script takes itself. Where the right totals are known, theirs are given as the difference,
+and below the table which known mistake, if any, gives exactly the same.
 """
 
 import argparse
@@ -57,7 +59,7 @@ class Program:
     commands: Callable[[Path], list]
     # From the output of the last command and the home folder.
     totals: Callable[[str, Path], Totals]
-    # It has shown all when it writes this, and then waits to be interrupted.
+    # It has shown all when it writes this, and then waits to be ended.
     until: Optional[str] = None
     # What it wants to be typed at a terminal.
     typed: str = ""
@@ -357,7 +359,7 @@ class Machine:
                     output.append(line)
                     if until and not ended and until in line:
                         ended = time.perf_counter()
-                        os.killpg(child.pid, signal.SIGINT)
+                        os.killpg(child.pid, signal.SIGTERM)
                 _, status, usage = os.wait4(child.pid, 0)
                 ended = ended or time.perf_counter()
                 child.returncode = os.waitstatus_to_exitcode(status)
@@ -393,28 +395,33 @@ def truths(file):
 
     none = {"total_tokens": 0, "output": 0, "cost_usd": 0}
     right = totals(claude.get("true_unique_message_final_usage", none), "cost_usd") if truth else None
-    mistakes = {name: (totals(sums, "cost_usd"), totals(sums, "cost_flat_5m_usd")) for name, sums in claude.items()}
+    mistakes = {way: (totals(sums, "cost_usd"), totals(sums, "cost_flat_5m_usd")) for way, sums in claude.items()}
     return right, mistakes
 
 
-def explain(found, mistakes):
-    """The ways of counting that give exactly these totals."""
-    near = lambda a, b: a is not None and abs(a - b) <= 5e-5 * b
+def is_same(value, right):
+    """Counts are equal or not; costs may be rounded on their way."""
+    return abs(value - right) <= 1e-5 * right if isinstance(value, float) else value == right
+
+
+def explain(found, right, mistakes):
+    """Which of the known ways of counting gives exactly these totals."""
+
+    def first(name, matches):
+        return f"{name} {matches[0]}" if matches else f"its {name} are those of no known way"
+
+    known = {"right": (right, right)} | mistakes
     counts = [
-        name
-        for name, (totals, _) in mistakes.items()
-        if found.tokens == totals.tokens and found.output in (None, totals.output)
+        way for way, (sums, _) in known.items() if found.tokens == sums.tokens and found.output in (None, sums.output)
     ]
     costs = [
-        f"{name}{how}"
-        for name, pair in mistakes.items()
-        for totals, how in zip(pair, ("", ", all cache writes at the 5-minute price"))
-        if near(found.cost, totals.cost)
+        way + how
+        for way, pair in known.items()
+        for sums, how in zip(pair, ("", ", all cache writes at the 5-minute price"))
+        if is_same(found.cost, sums.cost)
     ]
-    said = f"counts as {' or '.join(counts)}" if counts else "counts as none of the ways in truth.json"
-    if found.cost is None:
-        return said
-    return f"{said}; costs as {' or '.join(costs)}" if costs else f"{said}; costs as none"
+    said = [first("tokens", counts)] + ([] if found.cost is None else [first("costs", costs)])
+    return "; ".join(said)
 
 
 # ---- the table
@@ -434,7 +441,7 @@ def figure(value, right, form):
         return "-"
     if not right:
         return format(value, form)
-    return "exact" if abs(value - right) <= 1e-6 * right else f"{100 * (value - right) / right:+.2f} %"
+    return "exact" if is_same(value, right) else f"{100 * (value - right) / right:+.2f} %"
 
 
 def table(ran, right):
@@ -491,7 +498,7 @@ def main():
     print()
     for program in ran:
         said = [program.note] if program.note else []
-        said += [explain(program.found, mistakes)] if mistakes and program.found.tokens is not None else []
+        said += [explain(program.found, right, mistakes)] if right and program.found.tokens is not None else []
         print(f"{program.name}: {'; '.join(said)}")
 
 
