@@ -16,7 +16,7 @@ use crate::config::Config;
 
 /// Rows waiting for the writer: a fraction of a second of its time, so that what was written just
 /// now does not stand behind a long backfill, and a few megabytes.
-const QUEUE_ROWS: u32 = 8_192;
+const QUEUE_ROWS: u32 = 6_144;
 
 /// Opens the database in a locked data directory.
 pub(crate) fn open_store(config: &Config, dir: DataDir) -> anyhow::Result<Store> {
