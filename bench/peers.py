@@ -65,6 +65,8 @@ class Program:
     typed: str = ""
     # The totals are asked for afterwards, on the clock, too.
     asked: bool = False
+    # It reads no other agent, or one at a time: it is held to the totals of Claude Code.
+    claude_alone: bool = False
     note: str = ""
     first: list = field(default_factory=list)
     again: list = field(default_factory=list)
@@ -220,7 +222,8 @@ def programs(tallyd):
             lambda folder: [[folder / "bin/claude-monitor", "--view", "daily", "--timezone", "UTC"]],
             of_claude_monitor,
             until="Press Ctrl+C",
-            note="reads Claude Code alone; cuts its output tokens off",
+            claude_alone=True,
+            note="cuts its output tokens off",
         ),
         Program(
             "agentsview 0.46.1",
@@ -257,14 +260,14 @@ def compiled():
             ],
             of_agentusage,
             typed="s\n",
-            note="reads one agent at a time: here Claude Code",
+            claude_alone=True,
         ),
         Program(
             "cc-token-usage 3.1.1",
             cargo("cc-token-usage", "3.1.1"),
             lambda folder: [[folder / "bin/cc-token-usage", "--format", "json", "overview"]],
             of_cc_token_usage,
-            note="reads Claude Code alone",
+            claude_alone=True,
         ),
     ]
 
@@ -378,12 +381,12 @@ class Machine:
 # ---- what is right
 
 
-def truths(file):
-    """The right totals, and by name what common mistakes make of them."""
+def truths(file, claude_alone):
+    """The right totals, and by name what common mistakes with Claude Code make of them."""
     truth = json.loads(file.read_text()) if file.is_file() else {}
     ways = truth.get("claude", {}).items()
     claude = {name: sums for name, sums in ways if isinstance(sums, dict) and "total_tokens" in sums}
-    codex = truth.get("codex", {})
+    codex = {} if claude_alone else truth.get("codex", {})
     more = codex.get("true", {"total_tokens": 0, "output_incl_reasoning": 0})
 
     def totals(sums, cost):
@@ -444,12 +447,12 @@ def figure(value, right, form):
     return "exact" if is_same(value, right) else f"{100 * (value - right) / right:+.2f} %"
 
 
-def table(ran, right):
+def table(ran, truth_file):
     base = ran[0] if ran[0].name == "tallyd" else None
     columns = lambda attribute: getattr(base, attribute) if base else None
     rows = [["program", "first s", "x", "again s", "x", "RAM MB", "tokens", "output", "cost"]]
     for program in ran:
-        found, truth = program.found, right or Totals()
+        found, truth = program.found, truths(truth_file, program.claude_alone)[0] or Totals()
         rows.append(
             [
                 program.name,
@@ -479,7 +482,6 @@ def main():
     options = options.parse_args()
     corpus = options.corpus.resolve()
     home = corpus / "home" if (corpus / "home").is_dir() else corpus
-    right, mistakes = truths(corpus / "truth.json")
     chosen = programs(options.tallyd.resolve()) + (compiled() if options.cargo else [])
     if options.only:
         chosen = [program for program in chosen if program.name.startswith(tuple(options.only.split(",")))]
@@ -494,10 +496,12 @@ def main():
     if not ran:
         sys.exit("nothing could be run")
     print(f"\n{options.repeats} rounds, load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
-    table(ran, right)
+    table(ran, corpus / "truth.json")
     print()
     for program in ran:
-        said = [program.note] if program.note else []
+        right, mistakes = truths(corpus / "truth.json", program.claude_alone)
+        said = ["of Claude Code alone"] if program.claude_alone else []
+        said += [program.note] if program.note else []
         said += [explain(program.found, right, mistakes)] if right and program.found.tokens is not None else []
         print(f"{program.name}: {'; '.join(said)}")
 
