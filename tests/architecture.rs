@@ -1,6 +1,10 @@
-//! The arrows between the crates: each keeps one thing out.
+//! The arrows between the crates: each keeps one thing out. And the list of hazards: it names all
+//! tests.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use crate::support::files;
 
 /// Crates of this workspace that a crate depends on, and all others.
 fn dependencies(name: &str) -> (Vec<String>, Vec<String>) {
@@ -30,5 +34,48 @@ fn a_crate_cannot_do_what_it_must_not() {
     assert!(!others("ingest").contains(&"tokio-rusqlite".to_owned()), "ingest writes no database");
     for database in ["rusqlite", "tokio-rusqlite"] {
         assert!(!others("daemon").contains(&database.to_owned()), "daemon asks the store");
+    }
+}
+
+/// The tests of a hazard that a line of docs/reliability.md names, each with its file.
+fn named(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    line.split('`').skip(1).zip(line.split('`').skip(2)).filter_map(|(name, after)| {
+        let (file, _) = after.strip_prefix(" (")?.split_once(')')?;
+        is_of_a_hazard(name).then_some((name, file))
+    })
+}
+
+/// Named as in `h01_what_it_shows`.
+fn is_of_a_hazard(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'h', b'0'..=b'9', b'0'..=b'9', b'_', ..])
+}
+
+#[test]
+fn every_test_of_a_hazard_stands_in_the_list_of_hazards_and_the_other_way_round() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let list = std::fs::read_to_string(top.join("docs/reliability.md")).unwrap();
+    let mut listed = BTreeSet::new();
+    for line in list.lines().filter(|line| line.starts_with("| H")) {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [_, _, tests, broken_by] = cells[..] else { continue };
+        let tests: Vec<_> = named(tests).collect();
+        let ways = broken_by.trim_end_matches(" |").split("<br>").count();
+        assert!(tests.is_empty() || tests.len() == ways, "{line}");
+        for (name, file) in tests {
+            let path = [top.join(file), top.join("crates").join(file)];
+            let path = path.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{file}"));
+            let text = std::fs::read_to_string(path).unwrap();
+            assert!(text.contains(&format!("fn {name}()")), "{name} is not in {file}");
+            listed.insert(name.to_owned());
+        }
+    }
+    let files = ["crates", "tests"].map(|folder| files(&top.join(folder)));
+    let sources = files.iter().flatten().filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    for path in sources {
+        let text = std::fs::read_to_string(path).unwrap();
+        for name in text.split("fn ").skip(1).filter(|text| is_of_a_hazard(text)) {
+            let (name, _) = name.split_once('(').unwrap();
+            assert!(listed.contains(name), "{name} in {} is not listed", path.display());
+        }
     }
 }

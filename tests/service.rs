@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -164,12 +165,38 @@ fn stopping_and_killing_in_the_middle_of_a_backfill_loses_and_doubles_nothing() 
 
 #[test]
 fn h32_a_stop_is_quick_even_when_nobody_reads_the_log() {
-    let home = Home::new();
-    let service = Service::start(&home);
-    service.wait_ready();
-    let begun = Instant::now();
-    assert_eq!(service.stop(), 0);
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    for is_gone in [false, true] {
+        let home = Home::new();
+        let mut command = home.command(&["run", "--listen", "127.0.0.1:0"]);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut service = Many(vec![command.spawn().unwrap()]);
+        let service = &mut service.0[0];
+        let address = home.data_dir().join("tallyd.address");
+        wait("its address", || address.exists());
+        let log = service.stderr.take().filter(|_| !is_gone);
+        if log.is_some() {
+            fill_pipe(&format!("/proc/{}/fd/2", service.id()));
+        }
+        let begun = Instant::now();
+        let pid = service.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let mut ended = None;
+        wait("the end of the service", || {
+            ended = service.try_wait().unwrap();
+            ended.is_some()
+        });
+        assert_eq!(ended.unwrap().code(), Some(0), "its reader is gone: {is_gone}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+}
+
+/// Leaves no room in a pipe that nobody reads.
+fn fill_pipe(path: &str) {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut pipe = fs::OpenOptions::new().write(true).custom_flags(flags).open(path).unwrap();
+    for size in [4_096, 1] {
+        while pipe.write(&vec![b'x'; size]).is_ok() {}
+    }
 }
 
 #[test]
@@ -204,6 +231,15 @@ fn h31_a_data_directory_is_usable_at_once_after_a_kill() {
 fn h32_a_stop_amid_a_backfill_is_clean_and_the_next_start_goes_on() {
     let mut random = Random(32);
     let Whole { home, expect, rows: count, .. } = whole(&mut random, 16, 40);
+    let bytes_read = |service: &Service| {
+        let told: serde_json::Value =
+            serde_json::from_str(&service.wait_for_log("read all there was")).unwrap();
+        told["bytes"].as_u64().unwrap()
+    };
+    fs::remove_dir_all(home.data_dir()).unwrap();
+    let service = Service::start(&home);
+    let all = bytes_read(&service);
+    assert_eq!(service.stop(), 0);
     let mut amid = 0;
     for _ in 0..10 {
         fs::remove_dir_all(home.data_dir()).unwrap();
@@ -213,9 +249,12 @@ fn h32_a_stop_amid_a_backfill_is_clean_and_the_next_start_goes_on() {
         assert_eq!(service.stop(), 0);
         // Five seconds are the rule, where the machine does nothing else.
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-        amid += usize::from(stored(&home) < count);
+        let begun = stored(&home);
+        amid += usize::from(begun < count);
         let service = Service::start(&home);
         service.wait_ready();
+        let read = bytes_read(&service);
+        assert!(begun == 0 || read < all, "{read} bytes of {all} after {begun} rows of {count}");
         assert_eq!(service.stop(), 0);
         settle(&home, Files::Still, &expect, "after a stop");
     }

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use crate::support::Home;
+use crate::support::{Home, Service};
 
 /// A bad configuration: its text, and words that the complaint must have.
 fn check_bad(config: &str, words: &[&str]) {
     let home = Home::new();
     home.write(".config/tallyd/config.toml", config);
-    for command in [&["run"][..], &["backfill"], &["config"]] {
-        let output = home.run(command);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(78), "{command:?} with {config:?}: {error}");
+    for command in [&["config"][..], &["backfill"], &["run"]] {
+        let (code, error) = Service::launch(home.command(command)).ended();
+        assert_eq!(code, 78, "{command:?} with {config:?}: {error}");
         assert!(error.contains("config.toml"), "names the file: {error}");
         for word in words {
             assert!(error.contains(word), "{config:?} says {word:?}: {error}");

@@ -19,11 +19,10 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    match commands::execute(cli) {
-        Ok(code) => code,
-        Err(error) => {
-            output::complain(&error);
-            ExitCode::from(output::exit_code(&error))
-        }
-    }
+    let code = commands::execute(cli).unwrap_or_else(|error| {
+        output::complain(&error);
+        ExitCode::from(output::exit_code(&error))
+    });
+    output::flush();
+    code
 }

@@ -1,8 +1,17 @@
 //! Standard output and error, and what a failure means to the caller.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::config::ConfigError;
+
+/// Texts that wait for standard error. When nobody reads it, what comes beyond is lost.
+const WAITING: usize = 1_024;
+/// How long the end of the process waits for them.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Prints to standard output. A reader that went away (`| head`) is not an error of ours.
 pub(crate) fn print(text: &str) -> io::Result<()> {
@@ -31,8 +40,57 @@ pub(crate) fn complain(error: &anyhow::Error) {
             text = format!("{text}: {cause}");
         }
     }
-    // Standard error is the last resort: when it is closed there is nobody left to tell.
-    _ = writeln!(io::stderr().lock(), "tallyd: {text}");
+    say(format!("tallyd: {text}\n"));
+}
+
+/// Standard error, for those who must neither wait nor end when nobody reads it: a pipe that is full
+/// holds up whoever writes to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stderr;
+
+impl io::Write for Stderr {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        say(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn say(text: impl Into<Vec<u8>>) {
+    // When nobody reads there is nobody left to tell.
+    _ = SAID.try_send(Said::Text(text.into()));
+}
+
+/// Waits until all that was said is written, but not for long: perhaps nobody reads it.
+pub(crate) fn flush() {
+    let (done, written) = channel();
+    if SAID.try_send(Said::Flush(done)).is_ok() {
+        _ = written.recv_timeout(PATIENCE);
+    }
+}
+
+enum Said {
+    Text(Vec<u8>),
+    Flush(Sender<()>),
+}
+
+/// To the thread that writes.
+static SAID: LazyLock<SyncSender<Said>> = LazyLock::new(|| {
+    let (said, heard) = sync_channel(WAITING);
+    _ = thread::Builder::new().name("stderr".to_owned()).spawn(move || write(&heard));
+    said
+});
+
+fn write(heard: &Receiver<Said>) {
+    for said in heard {
+        match said {
+            Said::Text(text) => _ = io::stderr().write_all(&text),
+            Said::Flush(done) => _ = done.send(()),
+        }
+    }
 }
 
 /// 75: another instance holds the data directory; 78: configuration; 1: anything else.
@@ -59,39 +117,35 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 pub(crate) struct ProgressLine {
     terminal: bool,
     shown: bool,
-    next: std::time::Instant,
+    next: Instant,
 }
 
 impl ProgressLine {
     pub(crate) fn new() -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { terminal, shown: false, next: std::time::Instant::now() + Self::pause(terminal) }
+        Self { terminal, shown: false, next: Instant::now() + Self::pause(terminal) }
     }
 
     pub(crate) fn show(&mut self, text: &str) {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         if now < self.next {
             return;
         }
         self.next = now + Self::pause(self.terminal);
-        let mut out = io::stderr().lock();
-        // Progress is for whoever looks; nobody does when standard error is closed.
-        _ = if self.terminal { write!(out, "\r\x1b[K{text}") } else { writeln!(out, "{text}") };
-        _ = out.flush();
+        say(if self.terminal { format!("\r\x1b[K{text}") } else { format!("{text}\n") });
         self.shown = true;
     }
 
     /// What is over at once needs no progress; a log is not to be filled with it.
-    fn pause(terminal: bool) -> std::time::Duration {
-        std::time::Duration::from_millis(if terminal { 100 } else { 5_000 })
+    fn pause(terminal: bool) -> Duration {
+        Duration::from_millis(if terminal { 100 } else { 5_000 })
     }
 
     /// Takes the line away, so that what is printed next stands at the margin.
     pub(crate) fn clear(&mut self) {
         if self.terminal && std::mem::take(&mut self.shown) {
-            let mut out = io::stderr().lock();
-            _ = write!(out, "\r\x1b[K");
-            _ = out.flush();
+            say("\r\x1b[K");
+            flush();
         }
     }
 }

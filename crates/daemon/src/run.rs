@@ -17,7 +17,7 @@ use crate::config::{Config, Flags};
 use crate::engine::{self, Ingest, IngestPlan};
 use crate::http::{self, Listening};
 use crate::live::{Live, Phase, StoreView};
-use crate::output::ProgressLine;
+use crate::output::{ProgressLine, Stderr};
 use crate::signals::{Asked, Incoming};
 use crate::supervisor::{STILL_ALIVE, Supervisor};
 use crate::text;
@@ -455,7 +455,7 @@ pub(crate) fn init_logs(config: &Config, format: crate::cli::LogFormat) -> anyho
     let journal = config.env.var("JOURNAL_STREAM").is_some();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal() && config.env.var("NO_COLOR").is_none());
     match (format, journal) {

@@ -111,7 +111,8 @@ pub struct Project {
 pub struct Reader {
     pub(crate) db: Connection,
     path: PathBuf,
-    pub(crate) deadline: Deadline,
+    deadline: Deadline,
+    pub(crate) patience: Duration,
 }
 
 impl Reader {
@@ -137,7 +138,7 @@ impl Reader {
         let db = open_reader(&path).map_err(sqlite)?;
         let deadline = Deadline::default();
         db.progress_handler(1000, Some(deadline.handler())).map_err(sqlite)?;
-        Ok(Self { db, path, deadline })
+        Ok(Self { db, path, deadline, patience: DEADLINE })
     }
 
     pub fn mart(&self, query: &MartQuery) -> Result<MartPage, ReadError> {
@@ -209,7 +210,7 @@ impl Reader {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ReadError> {
-        self.deadline.set(DEADLINE);
+        self.deadline.set(self.patience);
         let read = || {
             let moment = self.db.unchecked_transaction()?;
             query(&moment)
@@ -230,7 +231,7 @@ impl Reader {
 
 /// When the running query has to give up, in milliseconds since `start`; 0 is never.
 #[derive(Clone, Debug)]
-pub(crate) struct Deadline {
+struct Deadline {
     start: Instant,
     at_ms: Arc<AtomicU64>,
 }
@@ -244,11 +245,6 @@ impl Default for Deadline {
 impl Deadline {
     fn set(&self, after: Duration) {
         self.at_ms.store(millis(self.start.elapsed() + after), Ordering::Relaxed);
-    }
-
-    #[cfg(test)]
-    pub(crate) fn expire(&self) {
-        self.at_ms.store(1, Ordering::Relaxed);
     }
 
     fn lift(&self) {
