@@ -25,8 +25,9 @@ use crate::{Error, Mode, Options, Output, Sink};
 const QUANTUM: u64 = 1 << 20;
 /// How often the loop turns over when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
-/// A tick this late means that the machine slept: events may be missing.
-const OVERSLEPT: Duration = Duration::from_secs(5);
+/// A tick this late means that the machine slept: events may be missing. Only the wall clock tells,
+/// others stand still meanwhile; that somebody set it costs a sweep.
+const OVERSLEPT_MS: u64 = 5_000;
 /// Sweeps asked for by lost events are at least this far apart, so that they cannot feed an
 /// overflow.
 const SWEEP_SPACING: Duration = Duration::from_secs(1);
@@ -131,7 +132,7 @@ impl Schedule {
     pub(crate) async fn run(mut self, mut stop: signal::Receiver<bool>) -> Result<(), Error> {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
         let mut ticks = tokio::time::interval(TICK);
-        let mut last_tick = Instant::now();
+        let mut last_tick_ms = (self.options.now_ms)();
         let mailbox = self.watch.as_ref().map(|watch| Arc::clone(&watch.mailbox));
         loop {
             self.sweep_if_due();
@@ -154,9 +155,9 @@ impl Schedule {
                 () = heard(mailbox.as_deref()) => self.look(),
                 () = due_at(due) => {}
                 _ = ticks.tick() => {
-                    // A machine that slept may have lost events.
-                    self.sweep_wanted |= last_tick.elapsed() > OVERSLEPT;
-                    last_tick = Instant::now();
+                    let now_ms = (self.options.now_ms)();
+                    self.sweep_wanted |= now_ms.abs_diff(last_tick_ms) > OVERSLEPT_MS;
+                    last_tick_ms = now_ms;
                     self.listen();
                     self.read_strays();
                 }
@@ -560,11 +561,11 @@ async fn due_at(due: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
     use super::*;
 
-    /// One empty root that no time asks to be swept again.
+    /// One empty root that no interval asks to be swept again; the clock stands still.
     fn schedule(home: &Path, is_remote: fn(&Path) -> bool) -> (Schedule, signal::Receiver<Status>) {
         let provider = *providers::ALL.first().unwrap();
         let options = Options {
@@ -577,7 +578,6 @@ mod tests {
             max_line: 1 << 20,
             is_remote,
             canary: None,
-            // The clock stands still.
             now_ms: || 0,
         };
         let (status, seen) = signal::channel(Status::default());
@@ -603,6 +603,24 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn h30_a_machine_that_slept_is_swept() {
+        static CLOCK: AtomicI64 = AtomicI64::new(0);
+        let home = tempfile::tempdir().unwrap();
+        let (mut schedule, mut seen) = schedule(home.path(), |_| false);
+        // Nothing but this clock goes on while a machine sleeps.
+        schedule.options.now_ms = || CLOCK.load(Ordering::Relaxed);
+        let (_stop, stopped) = signal::channel(false);
+        tokio::spawn(schedule.run(stopped));
+        let swept = async |seen: &mut signal::Receiver<Status>, sweeps| {
+            let swept = seen.wait_for(|status| status.sweeps == sweeps);
+            tokio::time::timeout(Duration::from_secs(60), swept).await.unwrap().unwrap();
+        };
+        swept(&mut seen, 1).await;
+        CLOCK.store(3_600_000, Ordering::Relaxed);
+        swept(&mut seen, 2).await;
     }
 
     #[tokio::test]
