@@ -77,7 +77,8 @@ impl Tracked {
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) all: Vec<Tracked>,
-    /// By the path of the log itself, also where only its compressed copy is there.
+    /// By the path of the log itself, also where only its compressed copy is there. Of several that
+    /// were last read there (one moved away and nobody could save it), the one that is there.
     by_path: HashMap<PathBuf, Id>,
     by_file: HashMap<(u64, u64), Id>,
     by_source_id: HashMap<i64, Id>,
@@ -105,10 +106,6 @@ impl Sources {
         // A source of an agent that is switched off, or of a root that was taken out: its rows and
         // its checkpoint stay as they are.
         let Some(root) = root else { return };
-        // Once a log and its compressed copy were two sources: one of them goes on.
-        if self.by_path(&checkpoint.path).is_some() {
-            return;
-        }
         let source = Source {
             id: checkpoint.source_id,
             provider: root.provider.id(),
@@ -130,6 +127,7 @@ impl Sources {
             (path, print) = (standing, fingerprint::of(&metadata));
         }
         if let Some(id) = self.by_path(&path) {
+            let id = self.returned(&path, &print).unwrap_or(id);
             let known = &mut self.all[id];
             if known.source.path != path {
                 known.source.path = path;
@@ -145,14 +143,18 @@ impl Sources {
             {
                 // A hard link: one file reached twice is read once. What is written under this
                 // name is announced under no other.
+                _ = self.returned(&path, &print);
                 self.see(id, print);
                 return id;
             }
             if known.provider.id() == roots[root].provider.id() {
-                self.by_path.remove(&twin::log_path(&known.source.path));
+                let left = twin::log_path(&known.source.path);
                 known.source.path.clone_from(&path);
                 known.source.root.clone_from(&roots[root].path);
                 known.reader = None;
+                if self.by_path.get(&left) == Some(&id) {
+                    self.by_path.remove(&left);
+                }
                 self.by_path.insert(twin::log_path(&path), id);
                 self.see(id, print);
                 return id;
@@ -174,7 +176,10 @@ impl Sources {
     pub(crate) fn forget(&mut self, id: Id) -> i64 {
         let tracked = &mut self.all[id];
         tracked.forgotten = true;
-        self.by_path.remove(&twin::log_path(&tracked.source.path));
+        let path = twin::log_path(&tracked.source.path);
+        if self.by_path.get(&path) == Some(&id) {
+            self.by_path.remove(&path);
+        }
         self.by_source_id.remove(&tracked.source.id);
         let file = (tracked.seen.dev, tracked.seen.ino);
         if self.by_file.get(&file) == Some(&id) {
@@ -199,6 +204,22 @@ impl Sources {
             .min_by_key(|path| (twin::is_compressed(path), path.clone()))
     }
 
+    /// Whether another source has the place where this one was last read.
+    pub(crate) fn is_displaced(&self, id: Id) -> bool {
+        self.by_path(&self.all[id].source.path).is_some_and(|holder| holder != id)
+    }
+
+    /// The source that was last read at `path` and is this very file; it has the place from now on.
+    fn returned(&mut self, path: &Path, print: &Fingerprint) -> Option<Id> {
+        let id = self.same_file_elsewhere(print)?;
+        let place = twin::log_path(path);
+        if twin::log_path(&self.all[id].source.path) != place {
+            return None;
+        }
+        self.by_path.insert(place, id);
+        Some(id)
+    }
+
     fn same_file_elsewhere(&self, print: &Fingerprint) -> Option<Id> {
         let id = *self.by_file.get(&(print.dev, print.ino))?;
         fingerprint::same_file(&self.all[id].seen, print).then_some(id)
@@ -220,7 +241,7 @@ impl Sources {
         reread: bool,
     ) -> Id {
         let id = self.all.len();
-        self.by_path.insert(twin::log_path(&source.path), id);
+        self.by_path.entry(twin::log_path(&source.path)).or_insert(id);
         self.by_source_id.insert(source.id, id);
         if seen.ino != 0 {
             self.by_file.insert((seen.dev, seen.ino), id);
@@ -335,6 +356,42 @@ pub(crate) mod tests {
         let other = place.find("a");
         assert_ne!(other, id);
         assert_ne!(place.sources.all[other].source.id, source_id);
+    }
+
+    /// The older one had moved, the newer one was saved, and then the process was killed.
+    #[test]
+    fn h15_of_two_sources_last_read_at_one_place_each_keeps_its_file() {
+        for moved_is_first in [true, false] {
+            for moved_is_found_first in [true, false] {
+                let mut place = Place::new();
+                fs::write(place.path("a"), "x").unwrap();
+                let moved = fingerprint::of(&fs::metadata(place.path("a")).unwrap());
+                fs::rename(place.path("a"), place.path("b")).unwrap();
+                fs::write(place.path("a"), "yz").unwrap();
+                let newer = fingerprint::of(&fs::metadata(place.path("a")).unwrap());
+                let known = |id, print| Checkpoint {
+                    source_id: id,
+                    ..checkpoint(&place.path("a"), print, 1)
+                };
+                let mut known = [known(1, moved), known(2, newer)];
+                if !moved_is_first {
+                    known.reverse();
+                }
+                for checkpoint in known {
+                    place.sources.restore(checkpoint, &place.roots, false);
+                }
+                let names = if moved_is_found_first { ["b", "a"] } else { ["a", "b"] };
+                for name in names {
+                    let id = place.find(name);
+                    let source = &place.sources.all[id].source;
+                    assert_eq!(source.id, if name == "b" { 1 } else { 2 });
+                    assert_eq!(source.path, place.path(name));
+                    assert_eq!(place.find(name), id);
+                }
+                assert_eq!(place.sources.all.len(), 2);
+                assert!((0..2).all(|id| !place.sources.is_displaced(id)));
+            }
+        }
     }
 
     #[test]

@@ -343,6 +343,8 @@ impl Schedule {
                 continue;
             }
             match tracked.checkpoint.missing_since_ms {
+                // Another has its place, and it is nowhere else.
+                _ if self.sources.is_displaced(id) => gone.push(self.sources.forget(id)),
                 None => self.mark(id, Queue::Backlog),
                 Some(since) if since < long_ago => gone.push(self.sources.forget(id)),
                 Some(_) => {}
