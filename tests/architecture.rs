@@ -27,10 +27,12 @@ fn crates_depend_on_each_other_in_one_direction_only() {
 #[test]
 fn a_crate_cannot_do_what_it_must_not() {
     let others = |name| dependencies(name).1;
-    for io in ["rusqlite", "tokio", "rustix", "notify", "hyper"] {
+    for io in ["tokio", "rustix", "notify", "hyper"] {
         assert!(!others("usage").contains(&io.to_owned()), "usage does no I/O");
         assert!(!others("providers").contains(&io.to_owned()), "providers do no I/O");
     }
+    // Providers ask connections that are handed in; their clippy.toml forbids to open one.
+    assert!(!others("usage").contains(&"rusqlite".to_owned()), "usage does no I/O");
     assert!(!others("ingest").contains(&"tokio-rusqlite".to_owned()), "ingest writes no database");
     for database in ["rusqlite", "tokio-rusqlite"] {
         assert!(!others("daemon").contains(&database.to_owned()), "daemon asks the store");

@@ -1,9 +1,10 @@
 //! What ten new events cost when there is much history.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use providers::{Parsed, Storage};
+use providers::{Parsed, nowhere};
 use rusqlite::Connection;
 use store::DataDir;
 use usage::pricing::PriceBook;
@@ -73,10 +74,10 @@ fn tidier(history: &History) -> Connection {
 
 fn events(lines: &str) -> Vec<UsageEvent> {
     let provider = providers::ALL.iter().find(|provider| provider.id() == "claude-code").unwrap();
-    let Storage::Appended(provider) = provider.storage();
-    let (root, path) = ("/p".into(), "/p/p/gone.jsonl".into());
+    let (root, path): (PathBuf, PathBuf) = ("/p".into(), "/p/p/gone.jsonl".into());
+    let provider = provider.storage(&path).appended().unwrap();
     let source = Source { id: 1, provider: "claude-code", path, root, mtime_ms: 0 };
-    let (mut parser, mut parsed) = (provider.begin(&source, ""), Parsed::default());
+    let (mut parser, mut parsed) = (provider.begin(&source, &nowhere(), ""), Parsed::default());
     lines.lines().for_each(|line| parser.parse_line(line.as_bytes(), &mut parsed));
     parsed.events
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use providers::{Parsed, Storage};
+use providers::{Parsed, nowhere};
 use usage::Source;
 
 fn main() {
@@ -30,13 +30,13 @@ fn codex(bencher: Bencher) {
 
 fn parse(bencher: Bencher, provider: &str, path: &str, lines: &[mix::Line]) {
     let provider = *providers::ALL.iter().find(|p| p.id() == provider).unwrap();
-    let Storage::Appended(appended) = provider.storage();
     let path = PathBuf::from(path);
+    let appended = provider.storage(&path).appended().unwrap();
     let root = path.ancestors().nth(2).unwrap().to_owned();
     let source = Source { id: 1, provider: provider.id(), path, root, mtime_ms: 0 };
     let bytes: usize = lines.iter().map(|(_, line)| line.len() + 1).sum();
     bencher.counter(BytesCount::new(bytes)).counter(ItemsCount::new(lines.len())).bench(|| {
-        let mut parser = appended.begin(&source, "");
+        let mut parser = appended.begin(&source, &nowhere(), "");
         let mut out = Parsed::default();
         for (_, line) in lines {
             parser.parse_line(black_box(line.as_bytes()), &mut out);

@@ -208,7 +208,7 @@ impl Reader {
         };
         let input = input_at(&file, compressed, offset).map_err(failed)?;
         let lines = Lines::new(input, offset, checkpoint.skip_to_newline, limits.max_line);
-        let parser = appended.begin(&source, &checkpoint.state);
+        let parser = appended.begin(&source, &around, &checkpoint.state);
         Ok(Self {
             source,
             provider,
@@ -265,7 +265,8 @@ impl Reader {
                 Step::End(tail) => {
                     let clean = trim(tail, at == 0);
                     if clean.last() == Some(&b'}') {
-                        let mut ahead = self.appended.begin(&self.source, &self.parser.state());
+                        let mut ahead =
+                            self.appended.begin(&self.source, &around, &self.parser.state());
                         if let Some(series) = &self.parent {
                             ahead.set_parent(series.as_deref().cloned());
                         }

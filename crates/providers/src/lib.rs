@@ -1,18 +1,22 @@
 //! Coding agents: bytes in, usage events out.
 //!
 //! One file per provider, one entry in [`ALL`]. A provider says where its sources are and how their
-//! records are parsed. It opens no file, reads no clock and no environment: bytes, paths and
-//! variables are handed in. Parsing never fails: what cannot be counted is a skip with its reason.
+//! records are parsed. It opens no file, reads no clock and no environment: bytes, connections, paths
+//! and variables are handed in. Parsing never fails: what cannot be counted is a skip with its reason.
 
 mod claude_code;
 mod codex;
 mod record;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use usage::{EventKey, Skips, Source, UsageEvent};
+pub use storage::{
+    Appended, Around, Database, DatabaseError, Document, ParseLine, Parsed, Progress, Storage,
+    Surroundings, Torn, nowhere,
+};
 
 /// All providers, in alphabetical order.
 pub const ALL: &[&dyn Provider] = &[&claude_code::ClaudeCode, &codex::Codex];
@@ -31,8 +35,56 @@ pub trait Provider: Sync {
     /// Whether a file under a root is one of this provider's sources.
     fn is_source(&self, root: &Path, path: &Path) -> bool;
 
-    /// How a source is stored, and so how it is read and resumed.
-    fn storage(&self) -> Storage;
+    /// Whether a folder below a root may hold sources. Others are neither listed nor watched.
+    fn looks_into(&self, _root: &Path, _folder: &Path) -> bool {
+        true
+    }
+
+    /// How the source at `path` is stored, and so how it is read and resumed.
+    fn storage(&self, path: &Path) -> Storage;
+
+    /// What the figures of the source at `path` are.
+    fn quality(&self, _path: &Path) -> Quality {
+        Quality::PerCall
+    }
+}
+
+/// What the figures of a source are, so that nobody takes an estimate for a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Quality {
+    /// Reported by the model, one record per call.
+    PerCall,
+    /// Reported by the model, one record per prompt.
+    PerTurn,
+    /// A counter that only grows: what is added to it is dated when it is seen.
+    Cumulative,
+    /// Money or credits without tokens.
+    CostOnly,
+    /// Nothing the model reported.
+    Estimated,
+}
+
+impl Quality {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PerCall => "per_call",
+            Self::PerTurn => "per_turn",
+            Self::Cumulative => "cumulative",
+            Self::CostOnly => "cost_only",
+            Self::Estimated => "estimated",
+        }
+    }
+
+    /// The same for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::PerCall => "per call",
+            Self::PerTurn => "per turn",
+            Self::Cumulative => "cumulative",
+            Self::CostOnly => "cost only",
+            Self::Estimated => "estimated",
+        }
+    }
 }
 
 impl fmt::Debug for dyn Provider {
@@ -53,56 +105,4 @@ impl Env {
     pub fn var(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
-}
-
-/// How a source is stored.
-#[derive(Clone, Copy)]
-pub enum Storage {
-    /// Lines are only ever appended. Resumes at a byte offset. Names that end in `.zst` are decoded
-    /// on the way; offsets then count decoded bytes.
-    Appended(&'static dyn Appended),
-}
-
-/// A provider whose sources are appended lines.
-pub trait Appended: Sync {
-    /// A parser that goes on where `state` (as [`ParseLine::state`] gave it; empty at the start of
-    /// a source) left off.
-    fn begin(&self, source: &Source, state: &str) -> Box<dyn ParseLine>;
-
-    /// Whether `path` is the source that a record calls `name` (a thread id, say).
-    fn is_named(&self, _path: &Path, _name: &str) -> bool {
-        false
-    }
-
-    /// Adds what `line` contributes to a source's series: the counters that a fork's copy of it
-    /// repeats, each as a hash.
-    fn series(&self, _line: &[u8], _series: &mut Vec<u64>) {}
-}
-
-/// Parses the lines of one source, in order.
-pub trait ParseLine: Send {
-    /// `line` is without its newline and not blank; a byte order mark and `\r` are already gone.
-    fn parse_line(&mut self, line: &[u8], out: &mut Parsed);
-
-    /// What must be known of the lines so far to go on after a restart: small JSON.
-    fn state(&self) -> String;
-
-    /// The name of the source whose series must be known before the next line is parsed. Asked
-    /// again before every line until [`ParseLine::set_parent`] has answered.
-    fn wants_parent(&self) -> Option<String> {
-        None
-    }
-
-    /// The series of the wanted parent; `None` when it cannot be found.
-    fn set_parent(&mut self, _series: Option<Vec<u64>>) {}
-}
-
-/// What parsing yields.
-#[derive(Clone, Debug, Default)]
-pub struct Parsed {
-    pub events: Vec<UsageEvent>,
-    /// Keys of events of this source that a later record proved wrong. They go once `events` are in:
-    /// a parser that proves an event of the same call wrong takes it out of `events` as well.
-    pub retracted: Vec<EventKey>,
-    pub skips: Skips,
 }

@@ -11,17 +11,17 @@ mod mix;
 use std::path::PathBuf;
 
 use allocation_counter::measure;
-use providers::{Parsed, Storage};
+use providers::{Parsed, nowhere};
 use usage::Source;
 
 /// Allocations of a hundred lines of one kind are at most the bound beside it.
 fn check(provider: &str, path: &str, lines: &[mix::Line], bounds: &[(&str, u64)]) {
     let provider = *providers::ALL.iter().find(|p| p.id() == provider).unwrap();
-    let Storage::Appended(appended) = provider.storage();
     let path = PathBuf::from(path);
+    let appended = provider.storage(&path).appended().unwrap();
     let root = path.ancestors().nth(2).unwrap().to_owned();
     let source = Source { id: 1, provider: provider.id(), path, root, mtime_ms: 0 };
-    let mut parser = appended.begin(&source, "");
+    let mut parser = appended.begin(&source, &nowhere(), "");
     let mut out = Parsed::default();
     out.events.reserve(16);
     out.retracted.reserve(16);

@@ -57,7 +57,8 @@ pub struct Usage {
     pub tier: Option<Arc<str>>,
     /// Region as logged, where it may change the price (`"us"`).
     pub geo: Option<Arc<str>>,
-    /// Cost in 1e-9 USD that the agent logged itself and that its fact sheet calls sound.
+    /// Cost in 1e-9 USD that the agent logged itself and that its fact sheet calls sound. Zero is a
+    /// call that was free; what an agent could not price is `None`.
     pub logged_cost_nanousd: Option<i64>,
     pub flags: Flags,
 }

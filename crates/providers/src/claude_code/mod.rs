@@ -20,7 +20,7 @@ use usage::Source;
 
 use self::parser::Parser;
 use self::transcript::Record;
-use crate::{Appended, Env, ParseLine, Provider, Storage};
+use crate::{Appended, Around, Env, ParseLine, Provider, Storage};
 
 pub(crate) struct ClaudeCode;
 
@@ -68,7 +68,7 @@ impl Provider for ClaudeCode {
         Place::of(root, path).is_some()
     }
 
-    fn storage(&self) -> Storage {
+    fn storage(&self, _path: &Path) -> Storage {
         Storage::Appended(&Self)
     }
 }
@@ -83,7 +83,7 @@ fn projects_of(entry: &str) -> Option<PathBuf> {
 }
 
 impl Appended for ClaudeCode {
-    fn begin(&self, source: &Source, state: &str) -> Box<dyn ParseLine> {
+    fn begin(&self, source: &Source, _around: &Around, state: &str) -> Box<dyn ParseLine> {
         Box::new(Parser::new(source, state))
     }
 }

@@ -187,7 +187,8 @@ impl Parser {
             return Err(Skip::ApiError);
         }
         let mut usage = self.usage(&message.model, figures, figures)?;
-        usage.logged_cost_nanousd = statement.record.cost_usd.and_then(nanousd);
+        usage.logged_cost_nanousd =
+            statement.record.cost_usd.and_then(nanousd).filter(|cost| *cost > 0);
         let key = self.call_key(statement, &usage.tokens, bytes);
         let before = out.events.len();
         if !is_nothing(&usage) {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use usage::{EventKey, Flags, Role, Skip, Speed, UsageEvent, merge};
 
 use super::*;
-use crate::Parsed;
+use crate::{Parsed, nowhere};
 
 const ROOT: &str = "/home/a/.claude/projects";
 /// Transcripts of two sessions and of a subagent of the first.
@@ -36,7 +36,7 @@ fn source(path: &str) -> Source {
 
 fn parse(path: &str, lines: &[impl AsRef<[u8]>]) -> Parsed {
     let mut out = Parsed::default();
-    let mut parser = ClaudeCode.begin(&source(path), "");
+    let mut parser = ClaudeCode.begin(&source(path), &nowhere(), "");
     for line in lines {
         parser.parse_line(line.as_ref(), &mut out);
     }
@@ -206,9 +206,9 @@ fn edge_01_the_lines_of_a_response_are_one_event() {
 fn edge_02_a_later_read_completes_the_row() {
     let line = |output| with_usage(json!({"output_tokens": output}));
     let (mut first, mut second) = (Parsed::default(), Parsed::default());
-    let mut parser = ClaudeCode.begin(&source(S), "");
+    let mut parser = ClaudeCode.begin(&source(S), &nowhere(), "");
     parser.parse_line(line(9).as_bytes(), &mut first);
-    let mut parser = ClaudeCode.begin(&source(S), &parser.state());
+    let mut parser = ClaudeCode.begin(&source(S), &nowhere(), &parser.state());
     parser.parse_line(line(159).as_bytes(), &mut second);
     assert_eq!(table([&first]), format!("claude:{A} m in 1 out 9 | S /w 1000\n"));
     assert_eq!(table([&first, &second]), format!("claude:{A} m in 1 out 159 | S /w 1000\n"));
@@ -930,7 +930,7 @@ fn sources_are_transcripts() {
     };
     let mut out = Parsed::default();
     let line = call(json!({"sessionId": null, "cwd": "/w/src"}));
-    ClaudeCode.begin(&source, "").parse_line(line.as_bytes(), &mut out);
+    ClaudeCode.begin(&source, &nowhere(), "").parse_line(line.as_bytes(), &mut out);
     assert_eq!(table([&out]), format!("claude:{A} m in 1 out 2 | T /w 1000\n"));
 }
 
@@ -1061,7 +1061,7 @@ fn the_corpus_is_read_without_faults() {
                 }
                 read += lines.len();
                 let source = Source { path, root: root.clone(), ..source("") };
-                let mut parser = ClaudeCode.begin(&source, "");
+                let mut parser = ClaudeCode.begin(&source, &nowhere(), "");
                 let mut out = Parsed::default();
                 for line in &lines {
                     parser.parse_line(line, &mut out);

@@ -29,7 +29,7 @@ use usage::{Flags, Source};
 use self::line::{Line, Record};
 use self::rollout::Rollout;
 use crate::record::Json;
-use crate::{Appended, Env, ParseLine, Provider, Storage};
+use crate::{Appended, Around, Env, ParseLine, Provider, Storage};
 
 const ID: &str = "codex";
 const VERSION: u32 = 1;
@@ -55,13 +55,13 @@ impl Provider for Codex {
         stem(path).is_some()
     }
 
-    fn storage(&self) -> Storage {
+    fn storage(&self, _path: &Path) -> Storage {
         Storage::Appended(&Self)
     }
 }
 
 impl Appended for Codex {
-    fn begin(&self, source: &Source, state: &str) -> Box<dyn ParseLine> {
+    fn begin(&self, source: &Source, _around: &Around, state: &str) -> Box<dyn ParseLine> {
         Box::new(Rollout::resume(source, state))
     }
 

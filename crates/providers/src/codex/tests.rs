@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use usage::{Role, Skip, Skips, UsageEvent, merge};
 
 use super::*;
-use crate::Parsed;
+use crate::{Parsed, nowhere};
 
 /// 2026-09-20T08:00:00Z
 const START_MS: i64 = 1_789_891_200_000;
@@ -175,7 +175,7 @@ fn rows_of(lines: &[String], parent: Option<&[String]>) -> Rows {
     let bytes: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
     let parent = parent.map(|lines| series(lines.iter().map(|line| line.as_bytes())));
     let mut rows = Rows::default();
-    let mut parser = Codex.begin(&source("rollout-x.jsonl"), "");
+    let mut parser = Codex.begin(&source("rollout-x.jsonl"), &nowhere(), "");
     rows.apply(read(&mut *parser, &bytes, &|_| parent.clone()));
     rows
 }
@@ -323,7 +323,8 @@ fn edge_11_totals_before_their_record_give_way_to_it() {
 
     // In one batch the wrong event is not even handed on.
     let bytes: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
-    let parsed = read(&mut *Codex.begin(&source("rollout-x.jsonl"), ""), &bytes, &no_parent);
+    let parsed =
+        read(&mut *Codex.begin(&source("rollout-x.jsonl"), &nowhere(), ""), &bytes, &no_parent);
     assert_eq!((parsed.events.len(), parsed.retracted.len()), (1, 1));
 }
 
@@ -543,7 +544,7 @@ fn edge_20_a_subagent_owns_what_follows_its_first_ordinal() {
     assert_eq!(rows.calls(), ["tc 50"]);
     assert!(rows.in_order()[0].owner.is_sidechain);
 
-    let mut parser = Codex.begin(&source("rollout-x.jsonl"), "");
+    let mut parser = Codex.begin(&source("rollout-x.jsonl"), &nowhere(), "");
     parser.parse_line(lines[0].as_bytes(), &mut Parsed::default());
     assert_eq!(parser.wants_parent(), None);
 }
@@ -620,7 +621,7 @@ fn check_elsewhere(name: &str) {
     for fixture in FIXTURES {
         let once = fixture.rows();
         let mut twice = once.clone();
-        let mut parser = Codex.begin(&Source { id: 8, ..source(name) }, "");
+        let mut parser = Codex.begin(&Source { id: 8, ..source(name) }, &nowhere(), "");
         twice.apply(read(&mut *parser, &fixture.lines(), &parent_among_fixtures));
         assert_eq!(twice.events, once.events, "{}", fixture.what);
     }
@@ -734,7 +735,7 @@ fn edge_34_a_cut_first_line_loses_no_calls() {
     let calls = |name: &str, first: &str| {
         let mut rows = Rows::default();
         let lines = [first.as_bytes(), rest[0].as_bytes(), rest[1].as_bytes()];
-        rows.apply(read(&mut *Codex.begin(&source(name), ""), &lines, &|_| None));
+        rows.apply(read(&mut *Codex.begin(&source(name), &nowhere(), ""), &lines, &|_| None));
         (rows.events.into_keys().collect::<Vec<_>>(), rows.skips.0.into_iter().collect::<Vec<_>>())
     };
     let key = vec!["codex:tc:T:100:0:0:0:0".to_owned()];
@@ -773,7 +774,7 @@ fn a_replay_without_a_word_about_its_parent_is_not_counted() {
 #[test]
 fn a_replay_asks_for_the_thread_that_it_copies() {
     let (_, lines) = replay();
-    let mut parser = Codex.begin(&source("rollout-x.jsonl"), "");
+    let mut parser = Codex.begin(&source("rollout-x.jsonl"), &nowhere(), "");
     let mut parsed = Parsed::default();
     parser.parse_line(lines[0].as_bytes(), &mut parsed);
     assert_eq!(parser.wants_parent(), None);
@@ -783,7 +784,7 @@ fn a_replay_asks_for_the_thread_that_it_copies() {
     assert_eq!(parser.wants_parent(), None);
 
     // What was found is not kept: after a restart it is asked for again.
-    let resumed = Codex.begin(&source("rollout-x.jsonl"), &parser.state());
+    let resumed = Codex.begin(&source("rollout-x.jsonl"), &nowhere(), &parser.state());
     assert_eq!(resumed.wants_parent().as_deref(), Some("P"));
 }
 
@@ -993,7 +994,7 @@ fn files_are_found_by_the_thread_in_their_names() {
 
 #[test]
 fn the_state_stays_small() {
-    let mut parser = Codex.begin(&source("rollout-x.jsonl"), "");
+    let mut parser = Codex.begin(&source("rollout-x.jsonl"), &nowhere(), "");
     let mut parsed = Parsed::default();
     parser.parse_line(meta("").as_bytes(), &mut parsed);
     for n in 1..2000 {
@@ -1055,7 +1056,7 @@ impl Fixture {
     }
 
     fn parser(&self, state: &str) -> Box<dyn ParseLine> {
-        Codex.begin(&source(self.name), state)
+        Codex.begin(&source(self.name), &nowhere(), state)
     }
 
     fn rows_of(&self, lines: &[&[u8]], parent: &dyn Fn(&str) -> Option<Vec<u64>>) -> Rows {
@@ -1080,7 +1081,12 @@ fn no_parent(_name: &str) -> Option<Vec<u64>> {
 
 fn rows_in_two(lines: &[String], cut: usize) -> Rows {
     let bytes: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
-    in_two(&|state| Codex.begin(&source("rollout-x.jsonl"), state), &bytes, cut, &no_parent)
+    in_two(
+        &|state| Codex.begin(&source("rollout-x.jsonl"), &nowhere(), state),
+        &bytes,
+        cut,
+        &no_parent,
+    )
 }
 
 fn in_two(
@@ -1317,12 +1323,12 @@ fn real_files_add_up_to_their_last_totals() {
                 let parent = paths.iter().find(|path| Codex.is_named(path, name))?;
                 Some(series(fs::read_to_string(parent).unwrap().lines().map(str::as_bytes)))
             };
-            let mut parser = Codex.begin(&source_at(path), "");
+            let mut parser = Codex.begin(&source_at(path), &nowhere(), "");
             let parsed = read(&mut *parser, &lines, &parent);
             let mut own = Rows::default();
             own.apply(parsed.clone());
             for cut in [lines.len() / 4, lines.len() / 2, lines.len() * 3 / 4] {
-                let begin = |state: &str| Codex.begin(&source_at(path), state);
+                let begin = |state: &str| Codex.begin(&source_at(path), &nowhere(), state);
                 assert_eq!(in_two(&begin, &lines, cut, &parent), own, "{path:?} cut at {cut}");
             }
             rows.apply(parsed);

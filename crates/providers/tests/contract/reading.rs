@@ -2,9 +2,12 @@
 //! use this file too.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use providers::{Appended, ParseLine, Parsed, Provider, Storage};
+use providers::{
+    Appended, Around, Database, Document, ParseLine, Parsed, Provider, Storage, nowhere,
+};
+use rusqlite::Connection;
 use usage::{Skip, Skips, Source, UsageEvent, merge};
 
 /// The end of the year 9999: later times have no text form.
@@ -41,6 +44,25 @@ impl Rows {
         }
         self.skips.merge(&parsed.skips);
     }
+
+    /// What a document or database says takes the place of what it said before.
+    fn amend(&mut self, parsed: Parsed) {
+        let mut stated = Self::default();
+        stated.take(parsed);
+        for (key, event) in stated.events {
+            let ts_ms = self.events.get(&key).map_or(event.ts_ms, |row| row.ts_ms.min(event.ts_ms));
+            self.events.insert(key, UsageEvent { ts_ms, ..event });
+        }
+        self.skips = stated.skips;
+    }
+
+    fn check(&self) {
+        self.events.values().for_each(check_event);
+    }
+}
+
+pub(crate) fn source(provider: &dyn Provider, path: PathBuf) -> Source {
+    Source { id: 1, provider: provider.id(), path, root: "/root".into(), mtime_ms: 1_000 }
 }
 
 /// A source and how far it was read: nothing but offset and state outlives a read.
@@ -48,6 +70,7 @@ impl Rows {
 pub(crate) struct Reading<'a> {
     appended: &'static dyn Appended,
     source: Source,
+    around: Around,
     parent: Parent<'a>,
     offset: usize,
     pub(crate) state: String,
@@ -55,11 +78,14 @@ pub(crate) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub(crate) fn new(provider: &dyn Provider, path: PathBuf, parent: Parent<'a>) -> Self {
-        let Storage::Appended(appended) = provider.storage();
-        let root = PathBuf::from("/root");
-        let source = Source { id: 1, provider: provider.id(), path, root, mtime_ms: 1_000 };
-        Self { appended, source, parent, offset: 0, state: String::new(), rows: Rows::default() }
+    pub(crate) fn new(
+        appended: &'static dyn Appended,
+        source: Source,
+        around: Around,
+        parent: Parent<'a>,
+    ) -> Self {
+        let (state, rows) = (String::new(), Rows::default());
+        Self { appended, source, around, parent, offset: 0, state, rows }
     }
 
     fn is_at(&self, other: &Self) -> bool {
@@ -69,7 +95,7 @@ impl<'a> Reading<'a> {
 
     /// Reads what is new in the file, which now holds `bytes`.
     pub(crate) fn read(&mut self, bytes: &[u8]) {
-        let mut parser = self.appended.begin(&self.source, &self.state);
+        let mut parser = self.appended.begin(&self.source, &self.around, &self.state);
         let mut answered = None;
         let mut out = Parsed::default();
         loop {
@@ -94,7 +120,7 @@ impl<'a> Reading<'a> {
             return;
         }
         let tail = trim(tail, self.offset == 0);
-        let mut ahead = self.appended.begin(&self.source, &self.state);
+        let mut ahead = self.appended.begin(&self.source, &self.around, &self.state);
         assert_eq!(ahead.state(), self.state, "a state begins where it ended");
         if let Some(series) = answered {
             ahead.set_parent(series);
@@ -146,7 +172,7 @@ pub(crate) fn check(
 ) -> Rows {
     let mut whole = begin.clone();
     whole.read(bytes);
-    whole.rows.events.values().for_each(check_event);
+    whole.rows.check();
     let ended = [bytes, b"\n"].concat();
     let mut whole_ended = whole.clone();
     whole_ended.read(&ended);
@@ -178,21 +204,145 @@ pub(crate) fn check(
     rows
 }
 
+/// A document and what was read of it.
+#[derive(Clone)]
+pub(crate) struct Saved {
+    document: &'static dyn Document,
+    source: Source,
+    around: Around,
+    state: String,
+    pub(crate) rows: Rows,
+}
+
+impl Saved {
+    pub(crate) fn new(document: &'static dyn Document, source: Source, around: Around) -> Self {
+        Self { document, source, around, state: String::new(), rows: Rows::default() }
+    }
+
+    /// Reads a save of the document. False when it is torn.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> bool {
+        let mut out = Parsed::default();
+        let parsed = self.document.parse(&self.source, bytes, &*self.around, &self.state, &mut out);
+        let Ok(state) = parsed else { return false };
+        self.state = state;
+        self.rows.amend(out);
+        true
+    }
+
+    /// Reads `bytes`, and again after each of `cuts` of it, which is torn or says nothing else.
+    /// `None` if `bytes` is torn itself.
+    pub(crate) fn check(
+        &self,
+        bytes: &[u8],
+        cuts: impl IntoIterator<Item = usize>,
+    ) -> Option<Rows> {
+        let mut whole = self.clone();
+        let is_whole = whole.read(bytes);
+        whole.rows.check();
+        for cut in cuts {
+            let mut cut_off = self.clone();
+            if cut_off.read(&bytes[..cut]) && is_whole {
+                assert_eq!(cut_off.rows, whole.rows, "cut at {cut}");
+            }
+            cut_off.read(bytes);
+            assert_eq!((&cut_off.rows, &cut_off.state), (&whole.rows, &whole.state), "at {cut}");
+        }
+        let mut again = whole.clone();
+        again.read(bytes);
+        assert_eq!((&again.rows, &again.state), (&whole.rows, &whole.state), "read twice");
+        is_whole.then_some(whole.rows)
+    }
+}
+
+/// A database and what was read of it.
+pub(crate) struct Table {
+    database: &'static dyn Database,
+    source: Source,
+    around: Around,
+    pub(crate) state: String,
+    pub(crate) rows: Rows,
+}
+
+impl Table {
+    pub(crate) fn new(database: &'static dyn Database, source: Source, around: Around) -> Self {
+        Self { database, source, around, state: String::new(), rows: Rows::default() }
+    }
+
+    /// Reads all that is new. False when the database cannot be read.
+    pub(crate) fn read(&mut self, db: &Connection) -> bool {
+        let mut skips = self.rows.skips.clone();
+        for _ in 0..10_000 {
+            let mut out = Parsed::default();
+            let read = self.database.read(&self.source, db, &*self.around, &self.state, &mut out);
+            let Ok(progress) = read else { return false };
+            assert!(out.events.len() <= 5_000, "a turn is short");
+            assert!(progress.state.len() < 100_000, "a state is small");
+            skips.merge(&out.skips);
+            self.rows.amend(out);
+            self.rows.skips = skips.clone();
+            let has_moved = self.state != progress.state;
+            self.state = progress.state;
+            if !progress.more {
+                self.rows.check();
+                return true;
+            }
+            assert!(has_moved, "there is said to be more, and nothing is read");
+        }
+        panic!("it never ends");
+    }
+}
+
+/// A path of each kind of source that a provider has.
+pub(crate) fn paths(provider: &dyn Provider) -> &'static [&'static str] {
+    match provider.id() {
+        "claude-code" => &["/root/-w-shop/session.jsonl"],
+        "codex" => &["/root/rollout-2026-03-01T10-00-00-T.jsonl"],
+        other => unreachable!("{other} has no paths for the fuzzer"),
+    }
+}
+
 /// A case as the fuzzer makes it: a byte that says where the file is cut, then the parent's bytes up
-/// to a byte of ones, if there is one, then the file's.
-pub(crate) fn check_input(provider: &dyn Provider, data: &[u8]) {
+/// to a byte of ones, if there is one, then the file's. A database is not cut.
+pub(crate) fn check_input(provider: &dyn Provider, path: &str, data: &[u8]) {
     let Some((cut, bytes)) = data.split_first() else { return };
-    let (parent, bytes) = match bytes.iter().position(|byte| *byte == 0xff) {
-        Some(at) => (Some(&bytes[..at]), &bytes[at + 1..]),
-        None => (None, bytes),
-    };
-    let cut = usize::from(*cut) * bytes.len() / 255;
-    let Storage::Appended(appended) = provider.storage();
-    let series = parent.map(|parent| series_of(appended, parent));
-    // A path that any provider takes for one of its own.
-    let path = "/root/-w-shop/rollout-2026-03-01T10-00-00-T.jsonl";
-    let parent = |_: &str| series.clone();
-    check(&Reading::new(provider, PathBuf::from(path), &parent), bytes, [cut]);
+    let source = source(provider, PathBuf::from(path));
+    match provider.storage(Path::new(path)) {
+        Storage::Appended(appended) => {
+            let (parent, bytes) = match bytes.iter().position(|byte| *byte == 0xff) {
+                Some(at) => (Some(&bytes[..at]), &bytes[at + 1..]),
+                None => (None, bytes),
+            };
+            let cut = usize::from(*cut) * bytes.len() / 255;
+            let series = parent.map(|parent| series_of(appended, parent));
+            let parent = |_: &str| series.clone();
+            check(&Reading::new(appended, source, nowhere(), &parent), bytes, [cut]);
+        }
+        Storage::Document(document) => {
+            let cut = usize::from(*cut) * bytes.len() / 255;
+            Saved::new(document, source, nowhere()).check(bytes, [cut]);
+        }
+        Storage::Database(database) => {
+            let Some(db) = deserialized(bytes) else { return };
+            let mut table = Table::new(database, source, nowhere());
+            if table.read(&db) {
+                let rows = table.rows.events.clone();
+                assert!(table.read(&db));
+                assert_eq!(table.rows.events, rows, "read twice");
+            }
+        }
+    }
+}
+
+/// A database of these bytes, as strict as ingest opens it.
+fn deserialized(bytes: &[u8]) -> Option<Connection> {
+    use rusqlite::config::DbConfig;
+    let mut db = Connection::open_in_memory().ok()?;
+    db.deserialize_read_exact("main", bytes, bytes.len(), true).ok()?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).ok()?;
+    db.execute_batch("PRAGMA trusted_schema=0; PRAGMA cell_size_check=1; PRAGMA query_only=1")
+        .ok()?;
+    db.progress_handler(1_000_000, Some(|| true)).ok()?;
+    Some(db)
 }
 
 pub(crate) fn series_of(appended: &dyn Appended, bytes: &[u8]) -> Vec<u64> {
@@ -215,7 +365,7 @@ fn check_event(event: &UsageEvent) {
     assert!(counts.iter().all(|n| *n <= MAX_TOKENS), "{event:?}");
     assert!(tokens.cache_create_1h <= tokens.cache_create, "{event:?}");
     assert!(tokens.reasoning <= tokens.output, "{event:?}");
-    assert!(usage.logged_cost_nanousd.is_none_or(|cost| cost > 0), "{event:?}");
+    assert!(usage.logged_cost_nanousd.is_none_or(|cost| cost >= 0), "{event:?}");
     let texts = [&owner.session_id, &owner.project, &usage.model];
     let more = [&owner.agent, &owner.client, &usage.vendor, &usage.tier, &usage.geo];
     let texts = texts.into_iter().chain(more.into_iter().flatten());

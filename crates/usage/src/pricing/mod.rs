@@ -96,7 +96,7 @@ impl PriceBook {
             return Price { cost_nanousd: Some(0), source: CostSource::RateCard, version: None };
         }
         let usage = &event.usage;
-        if let Some(cost) = usage.logged_cost_nanousd.filter(|cost| *cost > 0) {
+        if let Some(cost) = usage.logged_cost_nanousd.filter(|cost| *cost >= 0) {
             return Price { cost_nanousd: Some(cost), source: CostSource::Live, version: None };
         }
         let Some(quote) = self.quote(usage, event.ts_ms) else {
@@ -518,13 +518,14 @@ mod tests {
     }
 
     #[test]
-    fn a_logged_cost_counts_if_it_is_not_zero() {
+    fn a_logged_cost_goes_before_the_price_book() {
         let logged =
             |cost| with(now("claude-opus-5", CACHED), |u| u.logged_cost_nanousd = Some(cost));
         let price = PriceBook::builtin().price(&logged(7));
         let live = Price { cost_nanousd: Some(7), source: CostSource::Live, version: None };
         assert_eq!(price, live);
-        check(&logged(0), "0.15505", RateCard);
+        // A provider states a zero only where it means that the call was free.
+        check(&logged(0), "0.0", CostSource::Live);
         check(&logged(-7), "0.15505", RateCard);
     }
 

@@ -1,0 +1,185 @@
+//! How sources are stored, and what a provider does to read each kind.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use usage::{EventKey, Skips, Source, UsageEvent};
+
+/// How a source is stored.
+#[derive(Clone, Copy)]
+pub enum Storage {
+    /// Lines are only ever appended. Resumes at a byte offset. Names that end in `.zst` are decoded
+    /// on the way; offsets then count decoded bytes.
+    Appended(&'static dyn Appended),
+    /// A document that is rewritten whole. Read whole whenever its content has changed.
+    Document(&'static dyn Document),
+    /// An SQLite database of another program. Read in short turns, from where the last one ended.
+    Database(&'static dyn Database),
+}
+
+impl Storage {
+    pub fn appended(self) -> Option<&'static dyn Appended> {
+        match self {
+            Self::Appended(appended) => Some(appended),
+            Self::Document(_) | Self::Database(_) => None,
+        }
+    }
+}
+
+/// A provider whose sources are appended lines.
+pub trait Appended: Sync {
+    /// A parser that goes on where `state` (as [`ParseLine::state`] gave it; empty at the start of
+    /// a source) left off.
+    fn begin(&self, source: &Source, around: &Around, state: &str) -> Box<dyn ParseLine>;
+
+    /// Whether `path` is the source that a record calls `name` (a thread id, say).
+    fn is_named(&self, _path: &Path, _name: &str) -> bool {
+        false
+    }
+
+    /// Adds what `line` contributes to a source's series: the counters that a fork's copy of it
+    /// repeats, each as a hash.
+    fn series(&self, _line: &[u8], _series: &mut Vec<u64>) {}
+}
+
+/// Parses the lines of one source, in order.
+pub trait ParseLine: Send {
+    /// `line` is without its newline and not blank; a byte order mark and `\r` are already gone.
+    fn parse_line(&mut self, line: &[u8], out: &mut Parsed);
+
+    /// What must be known of the lines so far to go on after a restart: small JSON.
+    fn state(&self) -> String;
+
+    /// The name of the source whose series must be known before the next line is parsed. Asked
+    /// again before every line until [`ParseLine::set_parent`] has answered.
+    fn wants_parent(&self) -> Option<String> {
+        None
+    }
+
+    /// The series of the wanted parent; `None` when it cannot be found.
+    fn set_parent(&mut self, _series: Option<Vec<u64>>) {}
+}
+
+/// A provider whose sources are documents that are rewritten whole.
+///
+/// What a document states of a call takes the place of what it stated before; what has gone from it
+/// stays counted.
+pub trait Document: Sync {
+    /// Parses a whole document. `state` is what the last parse of it returned; empty at first. A
+    /// torn document yields nothing: it is read again in a moment.
+    fn parse(
+        &self,
+        source: &Source,
+        bytes: &[u8],
+        around: &dyn Surroundings,
+        state: &str,
+        out: &mut Parsed,
+    ) -> Result<String, Torn>;
+}
+
+/// The bytes are no whole document: somebody is writing it, or it is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Torn;
+
+/// A provider whose sources are SQLite databases of other programs.
+///
+/// What a database states of a call takes the place of what it stated before; what has gone from it
+/// stays counted.
+pub trait Database: Sync {
+    /// Reads what is new since `state` (as the last read returned it; empty at first), a few hundred
+    /// rows at most, in the read transaction that `db` is in. It must not write, nor take long.
+    fn read(
+        &self,
+        source: &Source,
+        db: &Connection,
+        around: &dyn Surroundings,
+        state: &str,
+        out: &mut Parsed,
+    ) -> Result<Progress, DatabaseError>;
+}
+
+/// How far a database was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What must be known to go on: small JSON.
+    pub state: String,
+    /// Rows looked at for the first time.
+    pub rows: u64,
+    /// There is more to read now.
+    pub more: bool,
+}
+
+/// A database cannot be read now. It is tried again; nothing of the turn is kept.
+#[derive(Debug)]
+pub enum DatabaseError {
+    /// It is busy, damaged, or no database.
+    Sqlite(rusqlite::Error),
+    /// A table or column that is needed is missing: which one. Nothing is guessed.
+    UnsupportedSchema(String),
+}
+
+impl From<rusqlite::Error> for DatabaseError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// What stands beside a source: files and databases that its records lean on.
+///
+/// Where something is there and cannot be read now, the answer is as if it were not, and nothing of
+/// the turn that asked is kept: it is tried again.
+pub trait Surroundings: Send + Sync {
+    /// A file's bytes, if there is such a file.
+    fn file(&self, path: &Path) -> Option<Vec<u8>>;
+
+    /// The files in a folder, in no particular order.
+    fn files_in(&self, folder: &Path) -> Vec<PathBuf>;
+
+    /// Asks a database, if there is one, in a read transaction. `ask` is called at most once.
+    fn database(&self, path: &Path, ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>);
+
+    /// Whether the logs of the provider with this id are read, too, and it has any.
+    fn reads(&self, provider: &str) -> bool;
+}
+
+/// Surroundings, shared by the turns of all sources.
+pub type Around = Arc<dyn Surroundings>;
+
+/// Surroundings in which there is nothing.
+pub fn nowhere() -> Around {
+    Arc::new(Nowhere)
+}
+
+struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn file(&self, _path: &Path) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn files_in(&self, _folder: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn database(
+        &self,
+        _path: &Path,
+        _ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>,
+    ) {
+    }
+
+    fn reads(&self, _provider: &str) -> bool {
+        false
+    }
+}
+
+/// What parsing yields.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed {
+    pub events: Vec<UsageEvent>,
+    /// Keys of events of this source that a later record proved wrong. They go once `events` are in:
+    /// a parser that proves an event of the same call wrong takes it out of `events` as well.
+    pub retracted: Vec<EventKey>,
+    pub skips: Skips,
+}
