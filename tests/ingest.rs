@@ -531,6 +531,7 @@ fn fragile(home: &Home) -> ingest::Options {
         max_line: 1 << 20,
         is_remote: |_| false,
         canary: None,
+        scratch: None,
         now_ms: || 0,
     }
 }

@@ -56,6 +56,7 @@ fn called(history: &mut History, times: usize) -> Vec<f64> {
             lines: 10,
             complete: false,
             restates: false,
+            amends: false,
         }];
         store.append(&mut batch).unwrap();
         let begun = Instant::now();

@@ -35,6 +35,7 @@ fn batch(session: usize, events: impl Iterator<Item = UsageEvent>) -> Batch {
         lines: 0,
         complete: false,
         restates: false,
+        amends: false,
     }
 }
 

@@ -9,5 +9,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let provider = providers::ALL.iter().find(|p| p.id() == "codex").unwrap();
-    reading::check_input(*provider, data);
+    for path in reading::paths(*provider) {
+        reading::check_input(*provider, path, data);
+    }
 });

@@ -71,6 +71,7 @@ impl Ingest {
             // One that cannot be asked is not there, and is waited for.
             is_remote: |path| store::is_remote(path).unwrap_or(false),
             canary: Some(config.data_dir.join("canary")),
+            scratch: Some(config.data_dir.join("scratch")),
             now_ms,
         };
         let runtime = tokio::runtime::Handle::current();

@@ -34,6 +34,8 @@ pub(crate) struct Tracked {
     pub(crate) busy: bool,
     /// Marked while it was being read.
     pub(crate) again: bool,
+    /// How many turns in a row have failed in a way that may pass.
+    pub(crate) attempt: u32,
     /// Not before this time.
     pub(crate) not_before: Option<Instant>,
     /// Since when it waits to be read.
@@ -65,7 +67,9 @@ impl Tracked {
 
     /// Whether a look at the directory entry says that there may be something to read.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.reread
+        // What is written to a database need not show in its size or time.
+        matches!(self.provider.storage(&self.source.path), Storage::Database(_))
+            || self.reread
             || self.checkpoint.last_error.is_some()
             || self.checkpoint.missing_since_ms.is_some()
             || self.checkpoint.path != self.source.path
@@ -194,11 +198,13 @@ impl Sources {
 
     /// Where the source that a record calls `name` is: the plain file before its compressed copy.
     pub(crate) fn named(&self, provider: &'static dyn Provider, name: &str) -> Option<PathBuf> {
-        let Storage::Appended(appended) = provider.storage();
+        let is_named = |path: &Path| {
+            provider.storage(path).appended().is_some_and(|appended| appended.is_named(path, name))
+        };
         self.all
             .iter()
             .filter(|t| !t.forgotten && t.source.provider == provider.id())
-            .filter(|t| appended.is_named(&t.source.path, name))
+            .filter(|t| is_named(&t.source.path))
             .filter_map(|t| twin::standing(&t.source.path))
             .map(|(path, _)| path)
             .min_by_key(|path| (twin::is_compressed(path), path.clone()))
@@ -256,6 +262,7 @@ impl Sources {
             queued: None,
             busy: false,
             again: false,
+            attempt: 0,
             not_before: None,
             marked: None,
             recent: Recent::default(),

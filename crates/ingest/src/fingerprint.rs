@@ -106,6 +106,16 @@ pub(crate) fn set_marker(print: &mut Fingerprint, read: Option<&[u8]>) {
     (print.marker_len, print.marker_hash) = read.map_or((1, 0), |bytes| (len(bytes), hash(bytes)));
 }
 
+/// Remembers the whole content of a document.
+pub(crate) fn set_content(print: &mut Fingerprint, content: &[u8]) {
+    (print.marker_len, print.marker_hash) = (0, hash(content));
+}
+
+/// Whether two documents have the same content.
+pub(crate) fn same_content(a: &Fingerprint, b: &Fingerprint) -> bool {
+    (a.size, a.marker_hash) == (b.size, b.marker_hash)
+}
+
 /// The `len` bytes before `offset`, or fewer where the file has no more.
 pub(crate) fn bytes_before(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let start = offset.saturating_sub(len as u64);

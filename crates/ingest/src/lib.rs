@@ -5,8 +5,11 @@
 //! the batches go is the caller's business: this crate knows no database.
 
 mod canary;
+mod database;
 mod discover;
+mod document;
 mod fingerprint;
+mod foreign;
 mod lines;
 mod queue;
 mod read;
@@ -14,10 +17,12 @@ mod recent;
 mod schedule;
 mod status;
 mod strays;
+mod surroundings;
 mod turn;
 mod twin;
 mod walk;
 mod watch;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::watch as signal;
 use usage::{Batch, Checkpoint};
 
+pub use foreign::ForeignError;
 pub use read::ReadError;
 pub use status::{Progress, ProviderStatus, RootStatus, Status};
 pub use walk::{Root, RootState};
@@ -47,6 +53,9 @@ pub struct Options {
     pub max_line: usize,
     /// Whether a path is on a filesystem whose changes another machine may make unheard.
     pub is_remote: fn(&std::path::Path) -> bool,
+    /// A folder of our own for a copy of a database that its owner's crash left unreadable; it is made
+    /// when it is needed, and removed.
+    pub scratch: Option<PathBuf>,
     /// A folder of our own in which to prove now and then that events are delivered.
     pub canary: Option<PathBuf>,
     /// UTC milliseconds.

@@ -12,13 +12,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use providers::{Appended, ParseLine, Parsed, Provider, Storage};
+use providers::{Appended, Around, ParseLine, Parsed, Provider};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use usage::{Batch, Checkpoint, Fingerprint, Skip, Skips, Source};
 
 use crate::fingerprint::{self, Identity, MARKER_LEN};
+use crate::foreign::ForeignError;
 use crate::lines::{Lines, Step};
+use crate::surroundings::Disk;
 use crate::twin;
 
 /// Why a source could not be read. The others go on; this one is tried again.
@@ -32,11 +34,50 @@ pub enum ReadError {
     NotAFile { path: PathBuf },
     #[error("the parser gave up on {path}")]
     Panicked { path: PathBuf },
+    #[error("{path} is being written")]
+    Torn { path: PathBuf },
+    #[error("cannot read the database {path}: {error}{}", hint(error))]
+    Database { path: PathBuf, error: ForeignError },
+    #[error("cannot read {path}, as what stands beside it cannot be read: {why}")]
+    Surroundings { path: PathBuf, why: String },
+}
+
+fn hint(error: &ForeignError) -> &'static str {
+    match error {
+        ForeignError::UnsupportedSchema(_) => {
+            "; its form is not known to this version, and nothing of it is guessed"
+        }
+        _ => "",
+    }
+}
+
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Open { source, .. } | ReadError::Read { source, .. } => source,
+            other => Self::new(io::ErrorKind::InvalidInput, other.to_string()),
+        }
+    }
 }
 
 impl ReadError {
     pub(crate) fn is_missing(&self) -> bool {
-        matches!(self, Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        match self {
+            Self::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Database { error, .. } => error.is_missing(),
+            _ => false,
+        }
+    }
+
+    /// Whether it may be over in a moment, without anything happening that would be heard of.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Torn { .. } | Self::Surroundings { .. } => true,
+            Self::Database { error, .. } => {
+                !error.is_missing() && !matches!(error, ForeignError::UnsupportedSchema(_))
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn is_lack_of_descriptors(&self) -> bool {
@@ -74,11 +115,20 @@ pub(crate) enum Next {
     Parent(String),
 }
 
+/// How the lines of a source are to be parsed.
+#[derive(Clone)]
+pub(crate) struct Format {
+    pub(crate) provider: &'static dyn Provider,
+    pub(crate) appended: &'static dyn Appended,
+    pub(crate) around: Arc<Disk>,
+}
+
 /// An open source: where the file and the parser stand.
 pub(crate) struct Reader {
     source: Source,
     provider: &'static dyn Provider,
     appended: &'static dyn Appended,
+    around: Arc<Disk>,
     file: File,
     lines: Lines<Box<dyn Read + Send>>,
     compressed: bool,
@@ -112,7 +162,7 @@ impl Reader {
     /// fit the file any more or `reread` asks for it.
     pub(crate) fn open(
         mut source: Source,
-        provider: &'static dyn Provider,
+        format: Format,
         mut checkpoint: Checkpoint,
         reread: bool,
         limits: Limits,
@@ -148,15 +198,15 @@ impl Reader {
             checkpoint.generation += 1;
             restart(&mut checkpoint);
         }
-        if reread || checkpoint.parser_version != provider.version() {
+        if reread || checkpoint.parser_version != format.provider.version() {
             restart(&mut checkpoint);
         }
         checkpoint.fingerprint = now;
-        checkpoint.parser_version = provider.version();
+        checkpoint.parser_version = format.provider.version();
         checkpoint.path.clone_from(&source.path);
         checkpoint.last_error = None;
         checkpoint.missing_since_ms = None;
-        let reader = Self::at(file, source, provider, checkpoint, marker, limits)?;
+        let reader = Self::at(file, source, format, checkpoint, marker, limits)?;
         Ok(Self { restates: reread, ..reader })
     }
 
@@ -164,7 +214,7 @@ impl Reader {
     pub(crate) fn go_on(
         file: File,
         source: Source,
-        provider: &'static dyn Provider,
+        format: Format,
         checkpoint: Checkpoint,
         limits: Limits,
     ) -> Result<Option<Self>, ReadError> {
@@ -176,7 +226,7 @@ impl Reader {
         if fingerprint::identify(&marker, &now, &checkpoint) != Identity::Same {
             return Ok(None);
         }
-        Self::at(file, source, provider, checkpoint, marker, limits).map(Some)
+        Self::at(file, source, format, checkpoint, marker, limits).map(Some)
     }
 
     /// What was skipped since it was last asked.
@@ -193,12 +243,12 @@ impl Reader {
     fn at(
         file: File,
         source: Source,
-        provider: &'static dyn Provider,
+        format: Format,
         checkpoint: Checkpoint,
         marker: Vec<u8>,
         limits: Limits,
     ) -> Result<Self, ReadError> {
-        let Storage::Appended(appended) = provider.storage();
+        let Format { provider, appended, around } = format;
         let (compressed, offset) = (twin::is_compressed(&source.path), checkpoint.offset);
         let failed = |e| failed_at(&source.path, offset, e);
         let (anchor, before) = if offset > 0 {
@@ -208,11 +258,12 @@ impl Reader {
         };
         let input = input_at(&file, compressed, offset).map_err(failed)?;
         let lines = Lines::new(input, offset, checkpoint.skip_to_newline, limits.max_line);
-        let parser = appended.begin(&source, &around, &checkpoint.state);
+        let parser = appended.begin(&source, &(Arc::clone(&around) as Around), &checkpoint.state);
         Ok(Self {
             source,
             provider,
             appended,
+            around,
             file,
             lines: lines.after(before),
             compressed,
@@ -265,8 +316,9 @@ impl Reader {
                 Step::End(tail) => {
                     let clean = trim(tail, at == 0);
                     if clean.last() == Some(&b'}') {
-                        let mut ahead =
-                            self.appended.begin(&self.source, &around, &self.parser.state());
+                        let around = Arc::clone(&self.around) as Around;
+                        let state = self.parser.state();
+                        let mut ahead = self.appended.begin(&self.source, &around, &state);
                         if let Some(series) = &self.parent {
                             ahead.set_parent(series.as_deref().cloned());
                         }
@@ -276,6 +328,9 @@ impl Reader {
                 }
             }
         };
+        if let Some(why) = self.around.take_failure() {
+            return Err(ReadError::Surroundings { path: self.source.path.clone(), why });
+        }
         let batch = self.batch(out, self.lines.offset() - begin, count, next == Next::End)?;
         Ok((batch, next))
     }
@@ -328,6 +383,7 @@ impl Reader {
             lines,
             complete,
             restates: self.restates,
+            amends: false,
         })
     }
 
@@ -400,7 +456,7 @@ fn identify_compressed(now: &usage::Fingerprint, before: &Checkpoint) -> Identit
 }
 
 /// Never blocks on a FIFO, never follows a link, never becomes anybody's terminal.
-fn open_file(path: &Path) -> Result<File, ReadError> {
+pub(crate) fn open_file(path: &Path) -> Result<File, ReadError> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
     let file = OpenOptions::new()
         .read(true)
@@ -486,7 +542,10 @@ mod tests {
             root: path.parent().unwrap().to_owned(),
             mtime_ms: 0,
         };
-        Reader::open(source, provider, checkpoint, false, limits).unwrap()
+        let appended = provider.storage(path).appended().unwrap();
+        let around = Arc::new(Disk::new(Arc::new([]), None));
+        let format = Format { provider, appended, around };
+        Reader::open(source, format, checkpoint, false, limits).unwrap()
     }
 
     fn start(path: &Path) -> Checkpoint {

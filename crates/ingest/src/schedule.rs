@@ -11,11 +11,13 @@ use tokio::task::JoinSet;
 
 use crate::canary::Canary;
 use crate::discover::{Id, Queue, Sources};
+use crate::foreign;
 use crate::queue::{Queues, SPACING};
 use crate::read::{Limits, Next, ReadError};
 use crate::status::{Progress, RootStatus, Status};
 use crate::strays::{Stray, Strays};
-use crate::turn::{Errand, Plan, Turn};
+use crate::surroundings::Disk;
+use crate::turn::{Errand, Plan, RETRIES, Turn};
 use crate::twin;
 use crate::walk::{RootState, Walk, Walked};
 use crate::watch::{WATCHES_WHOLE_ROOTS, Watch};
@@ -35,6 +37,13 @@ const SWEEP_SPACING: Duration = Duration::from_secs(1);
 const UNWATCHED_SWEEP: Duration = Duration::from_secs(2);
 /// How often all is swept while a root is on another machine.
 const REMOTE_SWEEP: Duration = Duration::from_secs(5);
+/// How long a source that could not be read several times in a row, for a reason that may pass, is
+/// left alone.
+const RETRY_LATER: Duration = Duration::from_secs(2);
+/// A document or a database is left alone for so many times as long as reading it took, and at most
+/// so long: one that is large and written all the time takes no more than a fifth of a core.
+const REST: u32 = 4;
+const MAX_REST: Duration = Duration::from_millis(400);
 /// How long a source whose parser panicked is left alone.
 const QUARANTINE: Duration = Duration::from_secs(600);
 /// How long a source must have been missing before its checkpoint is dropped.
@@ -240,6 +249,9 @@ impl Schedule {
     }
 
     fn look_at(&mut self, path: &Path, watch: &Watch) {
+        // What is written beside a database is news of the database.
+        let database = foreign::database_of(path);
+        let path = database.as_deref().unwrap_or(path);
         let metadata = fs::symlink_metadata(path);
         let below = self.root_of(path);
         if !metadata.as_ref().is_ok_and(fs::Metadata::is_dir) {
@@ -392,6 +404,8 @@ impl Schedule {
             reread: tracked.reread,
             reader: tracked.reader.take(),
             errand,
+            around: Arc::new(Disk::new(Arc::clone(&self.roots), self.options.scratch.clone())),
+            attempt: tracked.attempt,
             limits: self.limits,
             now_ms: self.options.now_ms,
         };
@@ -462,8 +476,12 @@ impl Schedule {
                 }
                 tracked.checkpoint = turn.checkpoint;
                 tracked.reread = false;
-                tracked.not_before = Some(now + SPACING);
+                tracked.attempt = 0;
+                let is_whole = tracked.provider.storage(&tracked.source.path).appended().is_none();
+                let rest = if is_whole { (turn.took * REST).min(MAX_REST) } else { SPACING };
+                tracked.not_before = Some(now + rest.max(SPACING));
             }
+            Err(error) if error.is_passing() => return self.retry(id, turn.checkpoint, &error),
             Err(error) => {
                 if error.is_lack_of_descriptors() {
                     self.strays = Strays::default();
@@ -477,6 +495,31 @@ impl Schedule {
                 tracked.not_before = Some(now + pause);
             }
         }
+        self.end_turn(id);
+    }
+
+    /// A source could not be read for a reason that may pass unheard: it is tried again.
+    fn retry(&mut self, id: Id, checkpoint: usage::Checkpoint, error: &ReadError) {
+        let tracked = &mut self.sources.all[id];
+        let tried = usize::try_from(tracked.attempt).unwrap_or(usize::MAX);
+        tracked.attempt = tracked.attempt.saturating_add(1);
+        let pause = RETRIES.get(tried).copied();
+        tracked.not_before = Some(Instant::now() + pause.unwrap_or(RETRY_LATER));
+        if pause.is_none() {
+            if checkpoint.last_error != tracked.checkpoint.last_error {
+                tracing::warn!("{error}");
+            }
+            tracked.checkpoint = checkpoint;
+            self.end_turn(id);
+        }
+        if pause.is_some() || self.options.mode == Mode::Live {
+            self.mark(id, Queue::Live);
+        }
+    }
+
+    /// A source has been read to its end, or cannot be read for now.
+    fn end_turn(&mut self, id: Id) {
+        let tracked = &mut self.sources.all[id];
         tracked.marked = None;
         self.progress.files_done += 1;
         self.progress.files_left = self.progress.files_left.saturating_sub(1);
@@ -580,6 +623,7 @@ mod tests {
             max_line: 1 << 20,
             is_remote,
             canary: None,
+            scratch: None,
             now_ms: || 0,
         };
         let (status, seen) = signal::channel(Status::default());

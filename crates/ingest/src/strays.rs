@@ -9,13 +9,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use providers::Provider;
 use rustix::process::{Resource, getrlimit};
 use usage::{Batch, Checkpoint, Skips, Source};
 
 use crate::discover::Id;
 use crate::fingerprint;
-use crate::read::{Limits, Next, ReadError, Reader};
+use crate::read::{Format, Limits, Next, ReadError, Reader};
 
 /// How many logs are kept open; of more the one that was read longest ago is let go.
 const MAX: usize = 64;
@@ -67,14 +66,14 @@ impl Stray {
     pub(crate) fn read(
         &mut self,
         source: &Source,
-        provider: &'static dyn Provider,
+        format: Format,
         limits: Limits,
         mut take: impl FnMut(Batch, &Skips) -> bool,
     ) -> Result<(), ReadError> {
         let file = self.file.try_clone();
         let file = file.map_err(|e| ReadError::Open { path: source.path.clone(), source: e })?;
         let Some(mut reader) =
-            Reader::go_on(file, source.clone(), provider, self.checkpoint.clone(), limits)?
+            Reader::go_on(file, source.clone(), format, self.checkpoint.clone(), limits)?
         else {
             return Ok(());
         };

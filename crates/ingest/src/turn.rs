@@ -3,12 +3,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use providers::Provider;
+use providers::{Appended, Provider, Storage};
 use usage::{Batch, Checkpoint, Source};
 
-use crate::read::{Limits, Next, ReadError, Reader};
+use crate::read::{Format, Limits, Next, ReadError, Reader};
 use crate::strays::Stray;
+use crate::surroundings::Disk;
+use crate::whole::Whole;
 use crate::{Output, Sink};
 
 /// What a turn needs.
@@ -21,6 +25,9 @@ pub(crate) struct Plan {
     /// Still open from the last turn.
     pub(crate) reader: Option<Box<Reader>>,
     pub(crate) errand: Errand,
+    pub(crate) around: Arc<Disk>,
+    /// How many turns before this one have failed in a way that may pass.
+    pub(crate) attempt: u32,
     pub(crate) limits: Limits,
     pub(crate) now_ms: fn() -> i64,
 }
@@ -33,6 +40,11 @@ pub(crate) enum Errand {
     Stray(Box<Stray>),
 }
 
+/// What a turn that failed in a way that may pass waits for the next one; after the last of these it
+/// is a failure that is shown.
+pub(crate) const RETRIES: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(80), Duration::from_millis(320)];
+
 /// How a turn ended.
 pub(crate) struct Turn {
     pub(crate) reader: Option<Box<Reader>>,
@@ -43,6 +55,7 @@ pub(crate) struct Turn {
     pub(crate) lines: u64,
     pub(crate) faults: u64,
     pub(crate) events: u64,
+    pub(crate) took: Duration,
 }
 
 impl Plan {
@@ -57,11 +70,13 @@ impl Plan {
     fn run_source(self, sink: &Sink) -> Option<Turn> {
         let path = self.source.path.clone();
         let (before, now_ms) = (self.checkpoint.clone(), self.now_ms);
+        let (begun, may_pass) = (Instant::now(), self.attempt() < RETRIES.len());
         // A parser that panics takes down its source, not the service.
         let read = catch_unwind(AssertUnwindSafe(|| self.read()))
             .unwrap_or(Err(ReadError::Panicked { path }));
         let (reader, batch, outcome) = match read {
-            Ok((reader, batch, next)) => (Some(reader), batch, Ok(next)),
+            Ok((reader, batch, next)) => (reader, batch, Ok(next)),
+            Err(e) if e.is_passing() && may_pass => (None, nothing_of(&before), Err(e)),
             Err(e) => (None, blame(&before, &e, now_ms()), Err(e)),
         };
         let turn = Turn {
@@ -73,6 +88,7 @@ impl Plan {
             lines: batch.lines,
             faults: batch.checkpoint.skips.faults().saturating_sub(before.skips.faults()),
             events: batch.events.len() as u64,
+            took: begun.elapsed(),
         };
         let taken = !says_something(&batch, &before) || sink(Output::Batch(Box::new(batch)));
         taken.then_some(turn)
@@ -80,11 +96,16 @@ impl Plan {
 
     /// What a stray holds is the source's; where the source is read on is not changed by it.
     fn run_stray(self, mut stray: Box<Stray>, sink: &Sink) -> Option<Turn> {
-        let Self { source, provider, mut checkpoint, limits, .. } = self;
+        let appended = self.provider.storage(&self.source.path).appended();
+        let format = appended.map(|appended| self.format(appended));
+        let Self { source, mut checkpoint, limits, .. } = self;
+        let begun = Instant::now();
         let (mut bytes, mut lines, mut faults, mut events) = (0, 0, 0, 0);
         let mut is_taken = true;
         let read = catch_unwind(AssertUnwindSafe(|| {
-            stray.read(&source, provider, limits, |mut batch, skips| {
+            // Nothing but appended lines is kept open.
+            let Some(format) = format else { return Ok(()) };
+            stray.read(&source, format, limits, |mut batch, skips| {
                 bytes += batch.bytes;
                 lines += batch.lines;
                 faults += skips.faults();
@@ -112,20 +133,67 @@ impl Plan {
             lines,
             faults,
             events,
+            took: begun.elapsed(),
         })
     }
 
-    fn read(self) -> Result<(Box<Reader>, Batch, Next), ReadError> {
-        let Self { source, provider, checkpoint, reread, reader, errand, limits, .. } = self;
+    fn attempt(&self) -> usize {
+        usize::try_from(self.attempt).unwrap_or(usize::MAX)
+    }
+
+    fn format(&self, appended: &'static dyn Appended) -> Format {
+        Format { provider: self.provider, appended, around: Arc::clone(&self.around) }
+    }
+
+    fn read(self) -> Result<(Option<Box<Reader>>, Batch, Next), ReadError> {
+        match self.provider.storage(&self.source.path) {
+            Storage::Appended(appended) => self.read_lines(appended),
+            Storage::Document(document) => {
+                let batch = self.whole().document(document);
+                Ok((None, self.checked(batch)?, Next::End))
+            }
+            Storage::Database(database) => {
+                let read = self.whole().database(database);
+                let (batch, next) = self.checked(read)?;
+                Ok((None, batch, next))
+            }
+        }
+    }
+
+    fn read_lines(
+        self,
+        appended: &'static dyn Appended,
+    ) -> Result<(Option<Box<Reader>>, Batch, Next), ReadError> {
+        let format = self.format(appended);
+        let Self { source, checkpoint, reread, reader, errand, limits, .. } = self;
         let mut reader = match reader {
             Some(reader) => reader,
-            None => Box::new(Reader::open(source, provider, checkpoint, reread, limits)?),
+            None => Box::new(Reader::open(source, format, checkpoint, reread, limits)?),
         };
         if let Errand::Parent(parent) = errand {
             reader.set_parent(parent.as_deref(), limits);
         }
         let (batch, next) = reader.read(limits)?;
-        Ok((reader, batch, next))
+        Ok((Some(reader), batch, next))
+    }
+
+    fn whole(&self) -> Whole<'_> {
+        Whole {
+            source: &self.source,
+            provider: self.provider,
+            checkpoint: &self.checkpoint,
+            reread: self.reread,
+            around: &self.around,
+            attempt: self.attempt,
+        }
+    }
+
+    /// What was read, unless something beside the source could not be read.
+    fn checked<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        match self.around.take_failure() {
+            Some(why) => Err(ReadError::Surroundings { path: self.source.path.clone(), why }),
+            None => read,
+        }
     }
 }
 
@@ -138,14 +206,19 @@ fn blame(before: &Checkpoint, error: &ReadError, now_ms: i64) -> Batch {
     } else {
         checkpoint.last_error = Some(error.to_string());
     }
+    nothing_of(&checkpoint)
+}
+
+fn nothing_of(checkpoint: &Checkpoint) -> Batch {
     Batch {
         events: Vec::new(),
         retracted: Vec::new(),
-        checkpoint,
+        checkpoint: checkpoint.clone(),
         bytes: 0,
         lines: 0,
         complete: false,
         restates: false,
+        amends: false,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::watch::{WATCHES_WHOLE_ROOTS, Watch};
 
 const MAX_DEPTH: usize = 16;
 
-/// A watched folder of one provider.
+/// A watched folder of one provider, or a single source.
 #[derive(Clone, Debug)]
 pub struct Root {
     pub provider: &'static dyn Provider,
@@ -75,8 +75,13 @@ impl<'a> Walk<'a> {
         let path = &self.roots[index].path;
         let state = loop {
             match self.root_or_ancestor(path) {
+                Ok(Some(metadata)) if metadata.is_file() && self.is_source(index, path) => {
+                    let print = fingerprint::of(&metadata);
+                    self.walked.found.push(Found { root: index, path: path.clone(), print });
+                    break RootState::Present;
+                }
                 Ok(Some(metadata)) if metadata.is_dir() => {
-                    if !self.folder(index, path, &metadata, 0) {
+                    if !self.folder(path, &metadata, 0) {
                         // It went before it was watched: it is awaited after all.
                         continue;
                     }
@@ -94,12 +99,19 @@ impl<'a> Walk<'a> {
     }
 
     /// The root, if it is there. One that is not announces itself in the nearest folder that is;
-    /// that folder is watched first and the root looked for again, so that it cannot slip through.
+    /// that folder is watched first and the root looked for again, so that it cannot slip through. A
+    /// root that is a file is told of there, too.
     fn root_or_ancestor(&self, root: &Path) -> io::Result<Option<Metadata>> {
         let mut awaited_in = None;
         loop {
             match fs::metadata(root) {
-                Ok(metadata) => return Ok(Some(metadata)),
+                Ok(metadata) if metadata.is_dir() || awaited_in.is_some() => {
+                    return Ok(Some(metadata));
+                }
+                Ok(metadata) if self.watch.is_none() || WATCHES_WHOLE_ROOTS => {
+                    return Ok(Some(metadata));
+                }
+                Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(e),
                 Err(_) => {}
             }
@@ -123,13 +135,13 @@ impl<'a> Walk<'a> {
     pub(crate) fn below(&mut self, index: usize, folder: &Path, metadata: &Metadata) {
         let root = &self.roots[index].path;
         let depth = folder.strip_prefix(root).map_or(0, |below| below.components().count());
-        self.folder(index, folder, metadata, depth);
+        self.folder(folder, metadata, depth);
     }
 
     /// False when the folder is gone. Where it was, the watch of the folder above tells.
-    fn folder(&mut self, root: usize, folder: &Path, metadata: &Metadata, depth: usize) -> bool {
+    fn folder(&mut self, folder: &Path, metadata: &Metadata, depth: usize) -> bool {
         let print = fingerprint::of(metadata);
-        if depth > MAX_DEPTH || self.is_seen(&print) {
+        if depth > MAX_DEPTH || self.is_seen(&print) || !self.is_of_interest(folder) {
             return true;
         }
         // Watch first, list second: what is created in between is seen by one of the two.
@@ -157,10 +169,10 @@ impl<'a> Walk<'a> {
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
                 if let Ok(metadata) = entry.metadata() {
-                    self.folder(root, &entry.path(), &metadata, depth + 1);
+                    self.folder(&entry.path(), &metadata, depth + 1);
                 }
             } else if kind.is_file() {
-                self.file(root, &entry);
+                self.file(&entry);
             }
         }
         true
@@ -174,12 +186,25 @@ impl<'a> Walk<'a> {
         known.is_some_and(|known| (known.dev(), known.ino()) == file)
     }
 
-    fn file(&mut self, root: usize, entry: &fs::DirEntry) {
+    /// Whether a folder may hold sources of any provider that has a root there.
+    fn is_of_interest(&self, folder: &Path) -> bool {
+        self.roots.iter().any(|root| {
+            folder.starts_with(&root.path)
+                && (folder == root.path || root.provider.looks_into(&root.path, folder))
+        })
+    }
+
+    fn is_source(&self, root: usize, path: &Path) -> bool {
+        let root = &self.roots[root];
+        path.starts_with(&root.path) && root.provider.is_source(&root.path, path)
+    }
+
+    /// Several providers may have roots at one place, or inside each other's.
+    fn file(&mut self, entry: &fs::DirEntry) {
         let path = entry.path();
-        let Root { provider, path: root_path } = &self.roots[root];
-        if !provider.is_source(root_path, &path) {
+        let Some(root) = (0..self.roots.len()).find(|&root| self.is_source(root, &path)) else {
             return;
-        }
+        };
         if let Ok(metadata) = entry.metadata() {
             self.walked.found.push(Found { root, path, print: fingerprint::of(&metadata) });
         }

@@ -25,6 +25,7 @@ async fn h27_a_root_on_another_machine_is_looked_at_every_five_seconds() {
         max_line: 1 << 20,
         is_remote: |_| true,
         canary: None,
+        scratch: None,
         now_ms,
     };
     let (status, mut seen) = watch::channel(Status::default());

@@ -234,9 +234,10 @@ impl<'a> Log<'a> {
             return Ok(());
         };
         // A newer parser knows better, but only what the source itself has said before. One that
-        // was cut or rewritten since may no longer hold that.
+        // was cut or rewritten since may no longer hold that, unless each of its records says all
+        // there is to say of its call.
         let knows_better = statement.parser_version > old.event.parser_version;
-        let base = if knows_better && batch.checkpoint.generation == 0 {
+        let base = if batch.amends || (knows_better && batch.checkpoint.generation == 0) {
             without_its_own(&old, statement)
         } else {
             old.event.clone()

@@ -195,4 +195,7 @@ pub struct Batch {
     /// The source is read again from its start on purpose: what it states now takes the place of
     /// what it stated before.
     pub restates: bool,
+    /// Each record is the source's whole word on its call, and takes the place of what the source
+    /// said of it before: documents and databases, whose records change in place.
+    pub amends: bool,
 }

@@ -97,6 +97,7 @@ impl Database {
             lines: 0,
             complete: false,
             restates: false,
+            amends: false,
         };
         self.store.append(std::slice::from_mut(&mut batch)).unwrap();
         self.store.refresh().unwrap();

@@ -154,6 +154,7 @@ impl Daemon {
             max_line: MAX_LINE,
             is_remote: |_| false,
             canary: None,
+            scratch: None,
             now_ms: || 1_800_000_000_000,
         };
         let (stop, stopped) = watch::channel(false);

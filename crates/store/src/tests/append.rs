@@ -130,6 +130,25 @@ fn a_newer_parser_lowers_nothing_that_another_source_said() {
 }
 
 #[test]
+fn what_changes_in_place_is_as_its_source_says_now() {
+    let mut memory = Memory::new("UTC");
+    let amended = |source, output| {
+        let mut batch = of_source(source, 1, [with_output("a", output)]);
+        (batch.amends, batch.checkpoint.generation) = (true, 3);
+        batch
+    };
+    memory.append([amended(1, 500)]);
+    assert_eq!(memory.append([amended(1, 7)]).corrected, 1);
+    let stored = memory.stored("a").unwrap();
+    assert_eq!((stored.event.usage.tokens.output, stored.usage_source), (7, 1));
+    // What another source says is joined, and what this one takes back is not taken from that.
+    memory.append([amended(2, 20)]);
+    memory.append([amended(1, 3)]);
+    let stored = memory.stored("a").unwrap();
+    assert_eq!((stored.event.usage.tokens.output, stored.usage_source), (20, 2));
+}
+
+#[test]
 fn whose_usage_is_kept_does_not_depend_on_the_order_of_a_copy_and_its_original() {
     // A response grows in the original and in a copy of it, which has the lesser source id.
     let copied = |output| UsageEvent { copy_rank: 1, ..with_output("a", output) };

@@ -48,6 +48,7 @@ struct Input {
     retracted: Vec<EventKey>,
     complete: bool,
     generation: u32,
+    amends: bool,
 }
 
 impl Input {
@@ -71,7 +72,8 @@ impl Input {
             bytes: 0,
             lines: 0,
             complete: self.complete,
-            restates: self.complete,
+            restates: self.complete && !self.amends,
+            amends: self.amends,
         }
     }
 }
@@ -129,13 +131,15 @@ fn statement() -> impl Strategy<Value = UsageEvent> {
 
 fn input() -> impl Strategy<Value = Input> {
     let retracted = vec((0..8_u64).prop_map(|key| EventKey::new(&format!("k{key}"))), 0..2);
-    (1..4_i64, vec(statement(), 0..7), retracted, any::<bool>(), 0..2_u32).prop_map(
-        |(source_id, statements, retracted, complete, generation)| Input {
+    let kind = (any::<bool>(), 0..2_u32, any::<bool>());
+    (1..4_i64, vec(statement(), 0..7), retracted, kind).prop_map(
+        |(source_id, statements, retracted, (complete, generation, amends))| Input {
             source_id,
             statements,
             retracted,
             complete,
             generation,
+            amends,
         },
     )
 }

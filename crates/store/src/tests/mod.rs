@@ -146,6 +146,7 @@ pub(crate) fn batch(events: impl IntoIterator<Item = UsageEvent>) -> Batch {
         lines: 0,
         complete: false,
         restates: false,
+        amends: false,
     }
 }
 

@@ -52,7 +52,8 @@ impl Oracle {
         for statement in &statements {
             let known = self.events.get(&statement.key);
             let is_newer = known.is_some_and(|k| statement.parser_version > k.event.parser_version);
-            self.state(statement.clone(), is_newer && batch.checkpoint.generation == 0);
+            let is_newer = is_newer && batch.checkpoint.generation == 0;
+            self.state(statement.clone(), is_newer || batch.amends);
         }
         for key in &batch.retracted {
             let by = self.retracted.entry(key.clone()).or_default();

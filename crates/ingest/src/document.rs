@@ -1,0 +1,339 @@
+//! Documents that are rewritten whole: read when their content has changed, and only if nobody
+//! wrote to them meanwhile.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use providers::{Document, Parsed, Torn};
+use serde::{Deserialize, Serialize};
+use usage::{Batch, EventKey, Fingerprint, Skip, Skips};
+
+use crate::fingerprint;
+use crate::read::{ReadError, open_file};
+use crate::turn::RETRIES;
+use crate::whole::Whole;
+
+/// Largest document that is read.
+const MAX_LEN: u64 = 256 << 20;
+
+/// What is kept of a document besides its fingerprint.
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    /// How many calls and prompts it stated, and a digest of their keys in order: tells whether what
+    /// it states now begins with them.
+    stated: usize,
+    digest: String,
+    parser: String,
+}
+
+impl Whole<'_> {
+    /// Reads a document if its content has changed. A torn one is an error, until it was tried
+    /// often enough: then it counts as malformed until it changes.
+    pub(crate) fn document(&self, document: &dyn Document) -> Result<Batch, ReadError> {
+        let path = &self.source.path;
+        let mut checkpoint = self.read_checkpoint();
+        let (now, bytes) = content(path)?;
+        let before = std::mem::replace(&mut checkpoint.fingerprint, now.clone());
+        checkpoint.offset = now.size;
+        let mut batch = Batch {
+            events: Vec::new(),
+            retracted: Vec::new(),
+            checkpoint,
+            bytes: now.size,
+            lines: 0,
+            complete: true,
+            restates: false,
+            amends: true,
+        };
+        let checkpoint = &mut batch.checkpoint;
+        let Some(bytes) = bytes else {
+            checkpoint.skips = only(Skip::Oversize);
+            return Ok(batch);
+        };
+        fingerprint::set_content(&mut checkpoint.fingerprint, &bytes);
+        let was_read = before.ino != 0;
+        let is_same = was_read && fingerprint::same_content(&before, &checkpoint.fingerprint);
+        if is_same && !self.is_new() {
+            batch.bytes = 0;
+            return Ok(batch);
+        }
+        let known: State = serde_json::from_str(&checkpoint.state).unwrap_or_default();
+        let mut out = Parsed::default();
+        let parsed = document.parse(self.source, &bytes, &**self.around, &known.parser, &mut out);
+        let parser = match parsed {
+            Ok(parser) => parser,
+            Err(Torn) if self.has_tried_enough() => {
+                checkpoint.skips = only(Skip::Malformed);
+                return Ok(batch);
+            }
+            Err(Torn) => return Err(ReadError::Torn { path: path.clone() }),
+        };
+        // What vanished from a document stays counted, also when a newer parser does not state it.
+        let keys: Vec<&EventKey> = out.events.iter().map(|event| &event.key).collect();
+        let has_kept = if self.is_new() {
+            // The keys of another parser cannot be compared.
+            is_same
+        } else {
+            keys.get(..known.stated).is_some_and(|kept| digest(kept) == known.digest)
+        };
+        if was_read && !has_kept {
+            checkpoint.generation += 1;
+        }
+        let state = State { stated: keys.len(), digest: digest(&keys), parser };
+        checkpoint.state = serde_json::to_string(&state).unwrap_or_default();
+        checkpoint.skips = out.skips;
+        checkpoint.lines = out.events.len() as u64;
+        let newest = out.events.iter().map(|event| event.ts_ms).max();
+        checkpoint.last_event_ms = checkpoint.last_event_ms.max(newest);
+        batch.lines = checkpoint.lines;
+        (batch.events, batch.retracted) = (out.events, out.retracted);
+        Ok(batch)
+    }
+
+    fn has_tried_enough(&self) -> bool {
+        usize::try_from(self.attempt).is_ok_and(|tried| tried >= RETRIES.len())
+    }
+}
+
+/// A document and what it looked like while it was read; no bytes if it is too large.
+fn content(path: &Path) -> Result<(Fingerprint, Option<Vec<u8>>), ReadError> {
+    let failed = |source| ReadError::Read { path: path.to_owned(), offset: 0, source };
+    let mut file = open_file(path)?;
+    let now = look(&file).map_err(failed)?;
+    if now.size > MAX_LEN {
+        return Ok((now, None));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(now.size).unwrap_or_default());
+    (&mut file).take(MAX_LEN).read_to_end(&mut bytes).map_err(failed)?;
+    if look(&file).map_err(failed)? != now || bytes.len() as u64 != now.size {
+        return Err(ReadError::Torn { path: path.to_owned() });
+    }
+    Ok((now, Some(bytes)))
+}
+
+fn look(file: &File) -> io::Result<Fingerprint> {
+    Ok(fingerprint::of(&file.metadata()?))
+}
+
+fn only(reason: Skip) -> Skips {
+    let mut skips = Skips::default();
+    skips.add(reason);
+    skips
+}
+
+fn digest(keys: &[&EventKey]) -> String {
+    let joined: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+    usage::digest22(joined.join("\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use providers::{Env, Provider, Storage, Surroundings};
+    use usage::{Checkpoint, Flags, Owner, Role, Source, Speed, Tokens, Usage, UsageEvent};
+
+    use super::*;
+    use crate::surroundings::Disk;
+
+    /// A document `[a,b,c]` states the calls a, b and c, in this order.
+    struct Letters {
+        parsed: AtomicU32,
+        version: AtomicU32,
+    }
+
+    impl Provider for Letters {
+        fn id(&self) -> &'static str {
+            "letters"
+        }
+
+        fn version(&self) -> u32 {
+            self.version.load(Ordering::Relaxed)
+        }
+
+        fn roots(&self, _env: &Env) -> Vec<PathBuf> {
+            Vec::new()
+        }
+
+        fn is_source(&self, _root: &Path, _path: &Path) -> bool {
+            true
+        }
+
+        fn storage(&self, _path: &Path) -> Storage {
+            unreachable!("the test knows")
+        }
+    }
+
+    impl Document for Letters {
+        fn parse(
+            &self,
+            source: &Source,
+            bytes: &[u8],
+            _around: &dyn Surroundings,
+            state: &str,
+            out: &mut Parsed,
+        ) -> Result<String, Torn> {
+            self.parsed.fetch_add(1, Ordering::Relaxed);
+            let text = std::str::from_utf8(bytes).map_err(|_| Torn)?;
+            let letters = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or(Torn)?;
+            out.events = letters.split(',').map(|letter| call(letter, source)).collect();
+            Ok(format!("{state}+"))
+        }
+    }
+
+    fn call(key: &str, source: &Source) -> UsageEvent {
+        UsageEvent {
+            key: EventKey::new(key),
+            provider: "letters".into(),
+            role: Role::Assistant,
+            ts_ms: 1,
+            copy_rank: 0,
+            owner: Owner {
+                session_id: "s".into(),
+                project: "/p".into(),
+                is_sidechain: false,
+                account: None,
+                agent: None,
+                client: None,
+                source_id: source.id,
+            },
+            usage: Usage {
+                model: "m".into(),
+                speed: Speed::Standard,
+                tokens: Tokens::default(),
+                web_search_requests: 0,
+                vendor: None,
+                tier: None,
+                geo: None,
+                logged_cost_nanousd: None,
+                flags: Flags::default(),
+            },
+            parser_version: 1,
+        }
+    }
+
+    /// A document, and the turns that read it.
+    struct Desk {
+        dir: tempfile::TempDir,
+        letters: &'static Letters,
+        checkpoint: Checkpoint,
+        attempt: u32,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let letters = Letters { parsed: AtomicU32::new(0), version: AtomicU32::new(1) };
+            let dir = tempfile::tempdir().unwrap();
+            let checkpoint = Checkpoint::at_start(1, "letters", dir.path().join("d"), 1);
+            Self { dir, letters: Box::leak(Box::new(letters)), checkpoint, attempt: 0 }
+        }
+
+        /// Saves the document by a rename, as most agents do.
+        fn save(&self, text: &str) {
+            let (new, path) = (self.dir.path().join("new"), self.dir.path().join("d"));
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, path).unwrap();
+        }
+
+        fn turn(&mut self) -> Result<Vec<String>, ReadError> {
+            let source = Source {
+                id: 1,
+                provider: "letters",
+                path: self.dir.path().join("d"),
+                root: self.dir.path().to_owned(),
+                mtime_ms: 0,
+            };
+            let whole = Whole {
+                source: &source,
+                provider: self.letters,
+                checkpoint: &self.checkpoint,
+                reread: false,
+                around: &Arc::new(Disk::new(Arc::new([]), None)),
+                attempt: self.attempt,
+            };
+            let batch = whole.document(self.letters)?;
+            assert!(batch.complete && batch.amends);
+            self.checkpoint = batch.checkpoint;
+            Ok(batch.events.iter().map(|event| event.key.to_string()).collect())
+        }
+
+        fn parsed(&self) -> u32 {
+            self.letters.parsed.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn h05_a_torn_document_yields_nothing_and_is_tried_again() {
+        let mut desk = Desk::new();
+        desk.save("[a,b");
+        let before = desk.checkpoint.clone();
+        for attempt in 0..RETRIES.len() {
+            desk.attempt = u32::try_from(attempt).unwrap();
+            assert!(desk.turn().unwrap_err().is_passing());
+            assert_eq!(desk.checkpoint, before);
+        }
+        // It is damaged, then; what it stated before stays, and it is read when it is whole.
+        desk.attempt += 1;
+        assert!(desk.turn().unwrap().is_empty());
+        assert_eq!(desk.checkpoint.skips, only(Skip::Malformed));
+        desk.attempt = 0;
+        desk.save("[a,b]");
+        assert_eq!(desk.turn().unwrap(), ["a", "b"]);
+        assert_eq!(desk.checkpoint.skips, Skips::default());
+    }
+
+    #[test]
+    fn content_that_has_not_changed_is_not_parsed_again() {
+        let mut desk = Desk::new();
+        desk.save("[a,b]");
+        desk.turn().unwrap();
+        for _ in 0..3 {
+            desk.save("[a,b]");
+            assert!(desk.turn().unwrap().is_empty());
+        }
+        assert_eq!(desk.parsed(), 1);
+        let now = std::fs::metadata(desk.dir.path().join("d")).unwrap();
+        assert!(fingerprint::unchanged(&fingerprint::of(&now), &desk.checkpoint.fingerprint));
+        desk.save("[a,c]");
+        assert_eq!(desk.turn().unwrap(), ["a", "c"]);
+    }
+
+    /// Rows are retracted by a newer parser only where nothing can have gone: at generation 0.
+    #[test]
+    fn a_document_that_grows_keeps_its_generation_and_one_that_loses_something_does_not() {
+        let generations = |saves: &[&str]| {
+            let mut desk = Desk::new();
+            for save in saves {
+                desk.save(save);
+                desk.turn().unwrap();
+            }
+            desk.checkpoint.generation
+        };
+        assert_eq!(generations(&["[a]", "[a,b]", "[a,b,c]"]), 0);
+        assert_eq!(generations(&["[a,b]", "[a,c,d]"]), 1);
+        assert_eq!(generations(&["[a,b]", "[a]", "[a,b]"]), 1);
+        let upgraded = |then: &str| {
+            let mut desk = Desk::new();
+            desk.save("[a,b]");
+            desk.turn().unwrap();
+            desk.letters.version.store(2, Ordering::Relaxed);
+            desk.save(then);
+            desk.turn().unwrap();
+            (desk.checkpoint.generation, desk.parsed())
+        };
+        assert_eq!(upgraded("[a,b]"), (0, 2), "read again, though it has not changed");
+        assert_eq!(upgraded("[a,b,c]"), (1, 2), "what went meanwhile is not known");
+    }
+
+    #[test]
+    fn a_document_over_the_limit_is_skipped() {
+        let mut desk = Desk::new();
+        let file = File::create(desk.dir.path().join("d")).unwrap();
+        file.set_len(MAX_LEN + 1).unwrap();
+        assert!(desk.turn().unwrap().is_empty());
+        assert_eq!(desk.checkpoint.skips, only(Skip::Oversize));
+    }
+}
