@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use providers::{Appended, Env, ParseLine, Parsed, Provider, Storage};
+use providers::{Appended, Around, Env, ParseLine, Parsed, Provider, Storage};
 use usage::Source;
 
 use crate::support::{DEADLINE, Home, Service, integer, wait};
@@ -494,13 +494,13 @@ impl Provider for Fragile {
         true
     }
 
-    fn storage(&self) -> Storage {
+    fn storage(&self, _path: &Path) -> Storage {
         Storage::Appended(&Self)
     }
 }
 
 impl Appended for Fragile {
-    fn begin(&self, _source: &Source, _state: &str) -> Box<dyn ParseLine> {
+    fn begin(&self, _source: &Source, _around: &Around, _state: &str) -> Box<dyn ParseLine> {
         Box::new(Self)
     }
 }
