@@ -91,6 +91,14 @@ pub enum Error {
     Panicked(#[from] tokio::task::JoinError),
 }
 
+/// Every source that is below the roots now, with the id of its provider. Reads folders only.
+pub fn find(roots: &[Root]) -> Vec<(&'static str, PathBuf)> {
+    let mut walk = walk::Walk::new(roots, None);
+    (0..roots.len()).for_each(|index| walk.root(index));
+    let found = walk.finish().found.into_iter();
+    found.map(|found| (roots[found.root].provider.id(), found.path)).collect()
+}
+
 /// Runs until `stop` says so or, in [`Mode::Once`], until everything has been read.
 ///
 /// Reading stops at a batch boundary: whatever was handed to `sink` carries its own checkpoint.

@@ -284,4 +284,94 @@ mod tests {
         fs::write(dir.path().join("file"), "").unwrap();
         assert_eq!(walk(&root(&dir.path().join("file"))).roots, [(0, RootState::Denied)]);
     }
+
+    /// Has sources of one name, in folders of its own.
+    struct Picky(&'static str);
+
+    impl Provider for Picky {
+        fn id(&self) -> &'static str {
+            self.0
+        }
+
+        fn version(&self) -> u32 {
+            1
+        }
+
+        fn roots(&self, _env: &providers::Env) -> Vec<PathBuf> {
+            Vec::new()
+        }
+
+        fn looks_into(&self, root: &Path, folder: &Path) -> bool {
+            root.join(self.0) == folder
+        }
+
+        fn is_source(&self, root: &Path, path: &Path) -> bool {
+            path == root || path.file_name().is_some_and(|name| name == self.0)
+        }
+
+        fn storage(&self, _path: &Path) -> providers::Storage {
+            unreachable!("nothing is read")
+        }
+    }
+
+    fn picky(names: &[&'static str], path: &Path) -> Vec<Root> {
+        let root = |name| {
+            let provider: &'static dyn Provider = Box::leak(Box::new(Picky(name)));
+            Root { provider, path: path.to_owned() }
+        };
+        names.iter().copied().map(root).collect()
+    }
+
+    #[test]
+    fn several_providers_may_share_a_root_and_each_looks_only_where_its_sources_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["a", "b", "other", "a/deep"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+            for name in ["a", "b"] {
+                fs::write(dir.path().join(folder).join(name), "").unwrap_or_default();
+            }
+        }
+        let roots = picky(&["a", "b"], dir.path());
+        let watch = Watch::new();
+        watch.begin_sweep();
+        if watch.refused().is_some() {
+            println!("skipped: the system grants no watcher");
+            return;
+        }
+        let mut walk = Walk::new(&roots, Some(&watch));
+        (0..2).for_each(|index| walk.root(index));
+        let walked = walk.finish();
+        let mut found: Vec<_> = walked
+            .found
+            .iter()
+            .map(|f| (f.root, f.path.strip_prefix(dir.path()).unwrap().to_str().unwrap()))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, [(0, "a/a"), (0, "b/a"), (1, "a/b"), (1, "b/b")]);
+        assert!(!watch.knows(&dir.path().join("other")), "nobody's folder is not watched");
+        assert_eq!(watch.folders(), 3);
+        let mut walk = Walk::new(&roots, None);
+        let other = dir.path().join("other");
+        walk.below(0, &other, &fs::metadata(&other).unwrap());
+        assert!(walk.finish().found.is_empty(), "nor looked into when it appears");
+    }
+
+    #[test]
+    fn a_root_may_be_a_single_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("named");
+        let roots = picky(&["a"], &path);
+        assert_eq!(walk(&roots).roots, [(0, RootState::Awaited)]);
+        fs::write(&path, "").unwrap();
+        let walked = walk(&roots);
+        assert_eq!(
+            (names(&walked), walked.roots),
+            (vec!["named".to_owned()], vec![(0, RootState::Present)])
+        );
+        let watch = Watch::new();
+        watch.begin_sweep();
+        let mut walk = Walk::new(&roots, Some(&watch));
+        walk.root(0);
+        assert!(watch.refused().is_some() || watch.knows(dir.path()), "it is told of there");
+    }
 }

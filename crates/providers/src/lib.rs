@@ -35,6 +35,12 @@ pub trait Provider: Sync {
     /// Whether a file under a root is one of this provider's sources.
     fn is_source(&self, root: &Path, path: &Path) -> bool;
 
+    /// The part of a root that is looked into, as it is shown to people: the root itself, unless
+    /// that is a folder of many programs.
+    fn place(&self, root: &Path) -> PathBuf {
+        root.to_owned()
+    }
+
     /// Whether a folder below a root may hold sources. Others are neither listed nor watched.
     fn looks_into(&self, _root: &Path, _folder: &Path) -> bool {
         true

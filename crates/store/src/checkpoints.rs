@@ -75,6 +75,13 @@ pub(crate) fn set_read_whole(db: &Connection, source_id: i64) -> rusqlite::Resul
     Ok(())
 }
 
+/// Provider and path of each source.
+pub(crate) fn sources(db: &Connection) -> rusqlite::Result<Vec<(String, PathBuf)>> {
+    let mut rows = db.prepare("SELECT provider, path FROM source_checkpoint ORDER BY source_id")?;
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, path_of(row.get_ref(1)?))))?;
+    rows.collect()
+}
+
 pub(crate) fn all(db: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
     const ALL: &str = "SELECT source_id, provider, path, dev, ino, btime_ns, size, mtime_ns,
             marker_len, marker_hash, generation, \"offset\", skip_to_newline, state,

@@ -158,6 +158,11 @@ impl Reader {
         self.read(checkpoints::all)
     }
 
+    /// Provider and path of each source that was read.
+    pub fn sources(&self) -> Result<Vec<(String, PathBuf)>, ReadError> {
+        self.read(checkpoints::sources)
+    }
+
     pub fn watermarks(&self) -> Result<Vec<Watermark>, ReadError> {
         self.read(watermarks)
     }

@@ -1,9 +1,12 @@
 //! `tallyd providers`: which agents are supported, where their logs are looked for, what was found.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ingest::Root;
+use providers::{Provider, Quality};
 use serde_json::json;
 use store::{ProviderTotals, ReadError, Reader};
 
@@ -14,13 +17,31 @@ use crate::output;
 use crate::text::{self, Align, table};
 
 pub(super) fn run(config: &Config, json: Json) -> anyhow::Result<ExitCode> {
-    let totals = totals(config)?;
+    let (totals, sources) = (totals(config)?, sources(config)?);
     if json.json {
-        output::print_json(&as_json(config, &totals))?;
+        output::print_json(&as_json(config, &totals, &sources))?;
     } else {
-        output::print(&as_text(config, &totals))?;
+        output::print(&as_text(config, &totals, &sources))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Provider and path of what was read, and of what is there to be read.
+fn sources(config: &Config) -> Result<BTreeSet<(String, PathBuf)>, ReadError> {
+    let mut sources: BTreeSet<_> = match Reader::open(&config.data_dir) {
+        Ok(reader) => reader.sources()?.into_iter().collect(),
+        Err(ReadError::Missing { .. }) => BTreeSet::new(),
+        Err(e) => return Err(e),
+    };
+    let there = ingest::find(&config.roots()).into_iter();
+    sources.extend(there.map(|(provider, path)| (provider.to_owned(), path)));
+    Ok(sources)
+}
+
+/// What the figures of a provider's sources are, the most exact first.
+fn qualities(provider: &dyn Provider, sources: &BTreeSet<(String, PathBuf)>) -> BTreeSet<Quality> {
+    let own = sources.iter().filter(|(id, _)| id == provider.id());
+    own.map(|(_, path)| provider.quality(path)).collect()
 }
 
 /// What is stored of each provider; nothing where there is no database yet.
@@ -42,8 +63,12 @@ pub(crate) fn tokens(totals: &ProviderTotals) -> i64 {
 
 /// Whether a root can be read now; one that cannot is tried again and again.
 fn root_state(root: &Root) -> &'static str {
-    match std::fs::read_dir(&root.path) {
-        Ok(_) => "found",
+    let is_there = std::fs::metadata(&root.path).and_then(|metadata| match metadata.is_dir() {
+        true => std::fs::read_dir(&root.path).map(drop),
+        false => Ok(()),
+    });
+    match is_there {
+        Ok(()) => "found",
         Err(e) if e.kind() == ErrorKind::NotFound => "not there, awaited",
         Err(_) => "cannot be listed",
     }
@@ -58,7 +83,7 @@ pub(super) fn root_table(config: &Config) -> String {
     let row = |root: &Root| {
         vec![
             root.provider.id().to_owned(),
-            root.path.display().to_string(),
+            root.provider.place(&root.path).display().to_string(),
             root_state(root).to_owned(),
         ]
     };
@@ -94,7 +119,11 @@ pub(super) fn totals_json(totals: &ProviderTotals) -> serde_json::Value {
     })
 }
 
-fn as_json(config: &Config, totals: &[ProviderTotals]) -> serde_json::Value {
+fn as_json(
+    config: &Config,
+    totals: &[ProviderTotals],
+    sources: &BTreeSet<(String, PathBuf)>,
+) -> serde_json::Value {
     let roots = config.roots();
     providers::ALL
         .iter()
@@ -108,6 +137,8 @@ fn as_json(config: &Config, totals: &[ProviderTotals]) -> serde_json::Value {
             json!({
                 "provider": provider.id(),
                 "enabled": is_enabled(config, provider.id()),
+                "found": sources.iter().any(|(id, _)| id == provider.id()),
+                "quality": qualities(*provider, sources).iter().map(|q| q.as_str()).collect::<Vec<_>>(),
                 "roots": roots,
                 "stored": stored.map(totals_json),
             })
@@ -115,27 +146,32 @@ fn as_json(config: &Config, totals: &[ProviderTotals]) -> serde_json::Value {
         .collect()
 }
 
-fn as_text(config: &Config, totals: &[ProviderTotals]) -> String {
-    let roots = config.roots();
+fn as_text(
+    config: &Config,
+    totals: &[ProviderTotals],
+    sources: &BTreeSet<(String, PathBuf)>,
+) -> String {
     let now = now_ms();
     let mut rows = Vec::new();
     for provider in providers::ALL {
         let id = provider.id();
-        let found = roots.iter().any(|root| root.provider.id() == id && root.path.is_dir());
-        let state = match (is_enabled(config, id), found) {
+        let qualities = qualities(*provider, sources);
+        let state = match (is_enabled(config, id), qualities.is_empty()) {
             (false, _) => "switched off",
-            (true, true) => "found",
-            (true, false) => "not found",
+            (true, false) => "found",
+            (true, true) => "not found",
         };
         let none = ProviderTotals::default();
         let stored = totals.iter().find(|t| t.provider == id).unwrap_or(&none);
+        let figures: Vec<_> = qualities.iter().map(|quality| quality.describe()).collect();
         rows.push(vec![
             id.to_owned(),
             state.to_owned(),
-            text::count(stored.sources),
+            text::count(sources.iter().filter(|(provider, _)| provider == id).count() as u64),
             text::count(stored.message_count),
             text::count(stored.user_message_count),
             stored.newest_ts_ms.map_or_else(|| "-".to_owned(), |ts| text::ago(now, ts)),
+            if figures.is_empty() { "-".to_owned() } else { figures.join(", ") },
         ]);
     }
     let mut out = table(
@@ -146,6 +182,7 @@ fn as_text(config: &Config, totals: &[ProviderTotals]) -> String {
             ("calls", Align::Right),
             ("prompts", Align::Right),
             ("newest", Align::Right),
+            ("figures", Align::Left),
         ],
         &rows,
     );
