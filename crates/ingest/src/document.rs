@@ -33,7 +33,8 @@ impl Whole<'_> {
     pub(crate) fn document(&self, document: &dyn Document) -> Result<Batch, ReadError> {
         let path = &self.source.path;
         let mut checkpoint = self.read_checkpoint();
-        let (now, bytes) = content(path)?;
+        let mut opened = Opened::open(path)?;
+        let now = opened.print.clone();
         let before = std::mem::replace(&mut checkpoint.fingerprint, now.clone());
         checkpoint.offset = now.size;
         let mut batch = Batch {
@@ -47,10 +48,15 @@ impl Whole<'_> {
             amends: true,
         };
         let checkpoint = &mut batch.checkpoint;
-        let Some(bytes) = bytes else {
+        if now.size > MAX_LEN {
             checkpoint.skips = only(Skip::Oversize);
             return Ok(batch);
-        };
+        }
+        let failed = |source| ReadError::Read { path: path.clone(), offset: 0, source };
+        let bytes = opened.read().map_err(failed)?;
+        if !opened.is_as_it_was().map_err(failed)? {
+            return Err(ReadError::Torn { path: path.clone() });
+        }
         fingerprint::set_content(&mut checkpoint.fingerprint, &bytes);
         let was_read = before.ino != 0;
         let is_same = was_read && fingerprint::same_content(&before, &checkpoint.fingerprint);
@@ -96,24 +102,31 @@ impl Whole<'_> {
     }
 }
 
-/// A document and what it looked like while it was read; no bytes if it is too large.
-fn content(path: &Path) -> Result<(Fingerprint, Option<Vec<u8>>), ReadError> {
-    let failed = |source| ReadError::Read { path: path.to_owned(), offset: 0, source };
-    let mut file = open_file(path)?;
-    let now = look(&file).map_err(failed)?;
-    if now.size > MAX_LEN {
-        return Ok((now, None));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(now.size).unwrap_or_default());
-    (&mut file).take(MAX_LEN).read_to_end(&mut bytes).map_err(failed)?;
-    if look(&file).map_err(failed)? != now || bytes.len() as u64 != now.size {
-        return Err(ReadError::Torn { path: path.to_owned() });
-    }
-    Ok((now, Some(bytes)))
+/// A document that was opened, and what it looked like then.
+struct Opened {
+    file: File,
+    print: Fingerprint,
 }
 
-fn look(file: &File) -> io::Result<Fingerprint> {
-    Ok(fingerprint::of(&file.metadata()?))
+impl Opened {
+    fn open(path: &Path) -> Result<Self, ReadError> {
+        let file = open_file(path)?;
+        let metadata = file.metadata();
+        let metadata =
+            metadata.map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
+        Ok(Self { print: fingerprint::of(&metadata), file })
+    }
+
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.print.size).unwrap_or_default());
+        (&mut self.file).take(MAX_LEN).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Whether nobody has written to it since it was opened.
+    fn is_as_it_was(&self) -> io::Result<bool> {
+        Ok(fingerprint::of(&self.file.metadata()?) == self.print)
+    }
 }
 
 fn only(reason: Skip) -> Skips {
@@ -283,6 +296,26 @@ mod tests {
         desk.save("[a,b]");
         assert_eq!(desk.turn().unwrap(), ["a", "b"]);
         assert_eq!(desk.checkpoint.skips, Skips::default());
+    }
+
+    #[test]
+    fn h05_a_document_that_is_written_while_it_is_read_is_not_taken() {
+        let desk = Desk::new();
+        desk.save("[a,b]");
+        let path = desk.dir.path().join("d");
+        let mut opened = Opened::open(&path).unwrap();
+        assert_eq!(opened.read().unwrap(), b"[a,b]");
+        assert!(opened.is_as_it_was().unwrap());
+        let file = File::options().write(true).open(&path).unwrap();
+        // As long as before, and a whole document: only its time tells.
+        std::os::unix::fs::FileExt::write_all_at(&file, b"c", 3).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert!(!opened.is_as_it_was().unwrap());
+        // One that is renamed into its place is another file: this one was whole.
+        desk.save("[a,b]");
+        let opened = Opened::open(&path).unwrap();
+        desk.save("[a,b,c]");
+        assert!(opened.is_as_it_was().unwrap());
     }
 
     #[test]

@@ -213,7 +213,10 @@ fn answer<T>(
         let deadline = Instant::now() + patience;
         db.progress_handler(STEPS, Some(move || Instant::now() > deadline))?;
         db.execute_batch(
-            "PRAGMA query_only = 1; PRAGMA cell_size_check = 1; PRAGMA mmap_size = 0; BEGIN",
+            "PRAGMA query_only = 1;
+            PRAGMA cell_size_check = 1;
+            PRAGMA mmap_size = 0;
+            BEGIN",
         )
     };
     guard().map_err(ForeignError::Sqlite)?;
