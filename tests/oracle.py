@@ -2,13 +2,15 @@
 """Independent check: what the totals of a home directory must be.
 
     python3 tests/oracle.py HOME [--json] [--stats]   totals of HOME (table, or everything as JSON)
-    python3 tests/oracle.py --self-test               test vectors of the price sheet
+    python3 tests/oracle.py --self-test               test vectors and edge cases of the sheets
 
-Written straight from the provider sheets (Claude Code = "CC", Codex = "CX", pricing = "PR"; the
-numbers in comments are their sections and rules). It shares no code with the program it checks, keeps
+Written straight from the provider sheets (Claude Code = "CC", Codex = "CX", OpenCode = "OC", GitHub
+Copilot = "GH", Gemini CLI = "GE", Cline = "CL", pricing = "PR"; the numbers in comments are their
+sections and rules). Calls of Claude Code and Codex are priced; of the other agents only the costs they
+recorded themselves are added up. It shares no code with the program it checks, keeps
 everything in memory and reads whole files: clarity first. A choice the sheets leave open says CHOICE.
 """
-import argparse, collections, hashlib, json, os, re, sys
+import argparse, collections, contextlib, glob, hashlib, json, os, re, shutil, sqlite3, sys, tempfile
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -241,17 +243,19 @@ def usage_order(s):
 def merge(statements):
     """All statements of one key -> the row. Order of the list does not matter."""
     best = max(statements, key=usage_order)
-    owner = min(statements, key=lambda s: (s.rank, s.side, s.session, s.cwd))
+    owner = min(statements, key=lambda s: (s.rank, s.side, s.born, s.session, s.cwd))
     row = NS(key=best.key, role=best.role, model=best.model, use=best.use, ts=min(s.ts for s in statements),
              session=owner.session, project=owner.project, cost=0)
     if best.role == "assistant":
-        row.cost = best.logged or (price(best.model, row.ts, best.use, best.geo) if best.priced else None)
+        row.cost = best.logged
+        if row.cost is None and best.priced:
+            row.cost = price(best.model, row.ts, best.use, best.geo)
     STATS["rank of stored usage", best.role, best.rank] += 1
     return row
 
 
 def statement(key, role, session, project, cwd, ts, model="", use=None, **more):
-    fields = dict(rank=0, geo="", logged=None, priced=True, side=False, req=None, file=None, kind=role)
+    fields = dict(rank=0, born=0, geo="", logged=None, priced=True, side=False, req=None, file=None, kind=role)
     return NS(key=key, role=role, session=session, project=project, cwd=cwd, ts=ts, model=model,
               use=use or dict.fromkeys(TOKENS, 0) | {"speed": "standard"}, **(fields | more))
 
@@ -379,9 +383,7 @@ def claude_file(path, slug, inner):
         req = text(data.get("requestId")) or text(outer.get("requestId")) or text(o.get("requestId"))
         key = claude_key(text(m.get("id")), req, session, use, text(outer.get("uuid")), line_id)
         ts = here if here is not None else last_ts if last_ts is not None else mtime
-        usd = o.get("costUSD")
-        logged = half_up(*(Decimal(str(usd)) * 10**9).as_integer_ratio()) \
-            if isinstance(usd, (int, float)) and usd > 0 else None
+        logged = nano(o.get("costUSD")) or None
         who |= dict(ts=ts, req=req, kind=o["type"])
         STATS["claude usage lines", o["type"], rank] += 1
         geo = text(u.get("inference_geo"))
@@ -690,22 +692,523 @@ def codex(home):
     return [merge(g) for g in groups.values()]
 
 
+# ------------------------------------------------------------------------------- the agents of the first wave
+def document(path):
+    """A whole JSON document, None if it is not there, not whole, or no JSON."""
+    try:
+        with open(path, "rb") as f:
+            return json.loads(f.read().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"), parse_constant=int)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def parsed(v):
+    """The object in a JSON column or string; {} if it holds none."""
+    try:
+        return obj(json.loads(v, parse_constant=int))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+
+
+def items(v):
+    return v if isinstance(v, list) else []
+
+
+def nano(usd):
+    """Nano-USD of a recorded cost, None if none is recorded."""
+    known = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < 9e9
+    return half_up(*(Decimal(str(usd)) * 10**9).as_integer_ratio()) if known else None
+
+
+def disjoint(i, o, read, write, think=0):
+    use = dict.fromkeys(TOKENS, 0) | {"speed": "standard"}
+    return use | {"input_tokens": i, "output_tokens": o, "cache_read_tokens": read,
+                  "cache_create_tokens": write, "reasoning_tokens": min(think, o)}
+
+
+def inclusive(i, o, read, write, think=0):
+    """Input that includes the cache. CHOICE: clamped at 0, as the agents' sheets say; the alternative of
+    cross-cutting rule 6, to take such input as exclusive, is only counted."""
+    STATS["input smaller than its cache"] += i < read + write
+    return disjoint(max(0, i - read - write), o, read, write, think)
+
+
+def some(use):
+    return any(use[k] for k in TOKENS)
+
+
+def digest(*parts):
+    return hashlib.sha256("|".join(map(str, parts)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def mtime_of(path):
+    return os.stat(path).st_mtime_ns // 1_000_000
+
+
+def first_known(*times):
+    return next(t for t in times if t is not None)
+
+
+def joined(statements):
+    groups = collections.defaultdict(list)
+    for s in statements:
+        groups[s.key].append(s)
+    return [merge(g) for g in groups.values()]
+
+
+def said(content):
+    """The text of a message: a string, a part, or a list of parts."""
+    parts = content if isinstance(content, list) else [content]
+    return "\n".join(text(p) or text(obj(p).get("text")) for p in parts).strip()
+
+
+def of_database(path, read):
+    """What `read` makes of a database. A copy with its write-ahead log is opened: opening changes the files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for end in ("", "-wal"):
+            if os.path.isfile(path + end):
+                shutil.copyfile(path + end, os.path.join(folder, "copy.db" + end))
+        try:
+            with contextlib.closing(sqlite3.connect(os.path.join(folder, "copy.db"))) as db:
+                db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+                return list(read(db))
+        except sqlite3.Error as e:
+            print(f"skipped, {e}: {path}", file=sys.stderr)
+            return []
+
+
+def table(db, name, *columns):
+    """The rows of a table as dictionaries, in rowid order; a column this version lacks is None."""
+    there = {row[1] for row in db.execute(f"PRAGMA table_info({name})")}
+    if not there:
+        return
+    what = ", ".join(c if c in there else f"NULL AS {c}" for c in columns)
+    for row in db.execute(f"SELECT {what} FROM {name} ORDER BY rowid"):
+        yield dict(zip(columns, row))
+
+
+# ------------------------------------------------------------------------------------ OpenCode ("OC")
+NOT_BORN = 1 << 62                                            # a session whose start is not known owns nothing
+
+
+def opencode_tree(storage):
+    """OC 1: sessions, messages and parts of the JSON tree."""
+    stem = lambda path: os.path.basename(path)[:-len(".json")]
+    folder = lambda path: os.path.basename(os.path.dirname(path))
+    files = lambda kind: walk(os.path.join(storage, kind), lambda n: n.endswith(".json"))
+    sessions, messages, parts = {}, [], collections.defaultdict(list)
+    for path in files("session"):
+        s = obj(document(path))
+        sessions[text(s.get("id")) or stem(path)] = NS(
+            parent=text(s.get("parentID")), directory=text(s.get("directory")),
+            born=ts_ms(obj(s.get("time")).get("created")) or NOT_BORN)
+    for path in files("message"):
+        m = obj(document(path))
+        messages.append((text(m.get("id")) or stem(path), text(m.get("sessionID")) or folder(path), m, mtime_of(path)))
+    for path in files("part"):
+        p = obj(document(path))
+        parts[text(p.get("messageID")) or folder(path)].append((text(p.get("id")) or stem(path), p, None))
+    return sessions, messages, parts
+
+
+def opencode_database(db):
+    """OC 2: the same three of a database."""
+    sessions, messages, parts = {}, [], collections.defaultdict(list)
+    for name in ("session", "session_v2"):
+        for s in table(db, name, "id", "parent_id", "directory", "time_created"):
+            sessions[s["id"]] = NS(parent=text(s["parent_id"]), directory=text(s["directory"]),
+                                   born=ts_ms(s["time_created"]) or NOT_BORN)
+    for m in table(db, "message", "id", "session_id", "time_created", "data"):
+        messages.append((m["id"], m["session_id"], parsed(m["data"]), m["time_created"]))
+    for m in table(db, "session_message", "id", "session_id", "type", "time_created", "data"):
+        data = parsed(m["data"]) | {"role": m["type"]}
+        messages.append((m["id"], m["session_id"], data, m["time_created"]))
+    for p in table(db, "part", "id", "message_id", "time_created", "data"):
+        parts[p["message_id"]].append((p["id"], parsed(p["data"]), ts_ms(p["time_created"])))
+    return sessions, messages, parts
+
+
+def opencode_output(t, i, o, think, read, write, model, ts, logged):
+    """OC 3: is the reasoning part of the output, or does it come on top?"""
+    try:
+        total = count(t.get("total"), 2**63)
+    except BadCount:
+        total = 0
+    with_it = i + o + think + read + write
+    if not think or total == with_it:
+        return o + think
+    if total == with_it - think:
+        return o
+    # CHOICE: without a total that fits, the reading whose price is nearer to the recorded cost.
+    costs = [price(model, ts, disjoint(i, n, read, write)) for n in (o + think, o)]
+    if logged and None not in costs and abs(costs[1] - logged) < abs(costs[0] - logged):
+        return o
+    return o + think
+
+
+def opencode_statements(sessions, messages, parts):
+    for mid, sid, m, stamp in messages:
+        session = sessions.get(sid) or NS(parent="", directory="", born=NOT_BORN)
+        time, path, named = obj(m.get("time")), obj(m.get("path")), obj(m.get("model"))
+        created, completed = ts_ms(time.get("created")), ts_ms(time.get("completed"))
+        model = text(m.get("modelID")) or text(named.get("modelID")) or text(named.get("id"))
+        vendor = text(m.get("providerID")) or text(named.get("providerID"))
+        project = text(path.get("root")) or session.directory or "opencode:unknown"
+        who = dict(session=sid, project=project, cwd=text(path.get("cwd")) or session.directory, born=session.born)
+        own = sorted(parts[mid], key=lambda p: p[0])          # ids are time-sortable (OC 6)
+
+        if m.get("role") == "user":
+            # Typed by a person: text that the agent did not add itself, not the task of a sub-agent.
+            texts = [p for _, p, _ in own if p.get("type") == "text"]
+            typed = [p for p in texts if not p.get("synthetic") and not p.get("ignored")]
+            if not session.parent and any(said(p) for p in typed + [m]):
+                key = digest(created, vendor, model, text(m.get("agent"))) if created is not None else mid
+                yield statement(f"opencode:prompt:{key}", "user", ts=first_known(created, ts_ms(stamp), 0), **who)
+            continue
+        if m.get("role") != "assistant" or completed is None or created is None:
+            STATS["opencode", "not complete"] += m.get("role") == "assistant"
+            continue
+
+        def call(ordinal, record, ts):
+            t = obj(record.get("tokens"))
+            cache, cost = obj(t.get("cache")), record.get("cost")
+            try:
+                i, o, think, read, write = (count(v) for v in (
+                    t.get("input"), t.get("output"), t.get("reasoning"), cache.get("read"), cache.get("write")))
+            except BadCount:
+                return None
+            if not any((i, o, think, read, write)):
+                return None
+            logged = nano(cost) or None                       # OC 4: 0 is "not priced"
+            out = opencode_output(t, i, o, think, read, write, model, created, logged)
+            # OC 6. CHOICE: a message without steps is its own step 0, so that it equals its only step.
+            key = digest(created, completed, vendor, model, i, o, think, read, write, (logged or 0), ordinal)
+            return statement("opencode:" + key, "assistant", model=model or "unknown", ts=first_known(ts, created),
+                             use=disjoint(i, out, read, write, think), logged=logged, priced=False, **who)
+
+        steps = [(p, ts) for _, p, ts in own if p.get("type") == "step-finish"]
+        calls = [call(n, p, ts) for n, (p, ts) in enumerate(steps)]
+        STATS["opencode", "messages with several steps"] += len(steps) > 1
+        yield from filter(None, calls if any(calls) else [call(0, m, None)])
+
+
+def opencode(home):
+    """The tree and every database: copies carry the same keys, so reading all of them is safe (OC 1)."""
+    base = os.path.join(home, ".local", "share", "opencode")
+    found = list(opencode_statements(*opencode_tree(os.path.join(base, "storage"))))
+    for path in sorted(glob.glob(os.path.join(glob.escape(base), "opencode*.db"))):
+        if re.fullmatch(r"opencode(-[A-Za-z0-9._-]+)?\.db", os.path.basename(path)):
+            found += of_database(path, lambda db: opencode_statements(*opencode_database(db)))
+    return joined(found)
+
+
+# ---------------------------------------------------------------------------- GitHub Copilot CLI ("GH")
+def copilot_store(db, mtime):
+    """GH 1: one row per request."""
+    sessions = {s["id"]: s for s in table(db, "sessions", "id", "cwd", "created_at")}
+    for r in table(db, "assistant_usage_events", "id", "session_id", "model", "copilot_usage_model",
+                   "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
+                   "reasoning_tokens", "total_nano_aiu", "created_at"):
+        s = sessions.get(r["session_id"], {})
+        model = text(r["model"]) or text(r["copilot_usage_model"])
+        tokens = [r[k + "_tokens"] for k in ("input", "output", "cache_read", "cache_write", "reasoning")]
+        try:
+            use = inclusive(*map(count, tokens))
+        except BadCount:
+            use = disjoint(0, 0, 0, 0)
+        ts = first_known(ts_ms(r["created_at"]), ts_ms(s.get("created_at")), mtime)
+        key = f"copilot:store:{r['session_id']}:{r['id']}:{digest(r['created_at'], model, *tokens)}"
+        yield statement(key, "assistant", text(r["session_id"]), "", text(s.get("cwd")), ts, model=model or "unknown",
+                        use=use, logged=ai_units(r["total_nano_aiu"]), priced=False)
+
+
+def ai_units(n):
+    """GH 7: nano-units / 1e11 = USD; 0 is from before usage pricing."""
+    try:
+        return half_up(count(n, 2**63), 100) or None
+    except BadCount:
+        return None
+
+
+def copilot_shutdown(before, now, said_out):
+    """GH 2: the usage of one leg, from the counters of two shutdowns. `now` is (requests, output, ...)."""
+    if before is None or any(a < b for a, b in zip(now, before)):
+        return now
+    step = tuple(a - b for a, b in zip(now, before))
+    # Old versions wrote the leg alone: then the messages of the leg add up to the whole, not to the difference.
+    return now if said_out and abs(now[1] - said_out) < abs(step[1] - said_out) else step
+
+
+def copilot_journal(path):
+    name = os.path.basename(path)
+    session = os.path.basename(os.path.dirname(path)) if name == "events.jsonl" else name[:-len(".jsonl")]
+    model = cwd = ""
+    before, leg, last_ts = {}, collections.Counter(), None
+    for o, line_id in objects(open(path, "rb").read(), "copilot"):
+        d, kind, ts = obj(o.get("data")), o.get("type"), ts_ms(o.get("timestamp"))
+        last_ts = ts if ts is not None else last_ts
+        ts = first_known(last_ts, mtime_of(path))
+        if kind in ("session.start", "session.resume"):
+            session = text(d.get("sessionId")) or session
+            model = text(d.get("selectedModel")) or model
+            cwd = text(obj(d.get("context")).get("cwd")) or cwd
+        elif kind == "session.model_change":
+            model = text(d.get("newModel")) or model
+        elif kind == "session.compaction_complete" and d.get("success") is True:
+            before.clear()                                    # every counter starts again
+        elif kind == "assistant.message":
+            leg[text(d.get("model")) or model] += told(d.get("outputTokens"))
+        elif kind == "user.message":
+            # What the agent puts in names its source (a skill); its own "go on" of autopilot has no content.
+            if text(d.get("content")).strip() and d.get("source") in (None, "user"):
+                key = f"copilot:prompt:{session}:{text(o.get('id')) or line_id}"
+                yield statement(key, "user", session, "", cwd, ts)
+        elif kind == "session.shutdown":
+            metrics = obj(d.get("modelMetrics"))
+            for used, m in metrics.items():
+                u, m = obj(obj(m).get("usage")), obj(m)
+                # The sheet knows the AI units of the whole session only; real files have them per model too.
+                units = m.get("totalNanoAiu", d.get("totalNanoAiu") if len(metrics) == 1 else None)
+                try:
+                    now = tuple(count(v, 2**63) for v in (
+                        obj(m.get("requests")).get("count"), u.get("outputTokens"), u.get("inputTokens"),
+                        u.get("cacheReadTokens"), u.get("cacheWriteTokens"), u.get("reasoningTokens"), units))
+                except BadCount:
+                    continue
+                _, out, i, read, write, think, units = copilot_shutdown(before.get(used), now, leg[used])
+                before[used] = now
+                use = inclusive(i, out, read, write, think)
+                STATS["copilot", "shutdown without tokens"] += not some(use)
+                if some(use):
+                    key = f"copilot:journal:{session}:{used}:{text(o.get('id')) or line_id}"
+                    yield statement(key, "assistant", session, "", cwd, ts, model=used, use=use,
+                                    logged=ai_units(units), priced=False)
+            leg.clear()
+    STATS["copilot", "output tokens after the last shutdown, not counted"] += sum(leg.values())
+
+
+def copilot(home):
+    """GH: calls of a session with rows in the store are not taken from its journal. CHOICE: its prompts are,
+    as the store's tables of the sheet have none."""
+    base = os.path.join(home, ".copilot")
+    store = os.path.join(base, "session-store.db")
+    found = of_database(store, lambda db: copilot_store(db, mtime_of(store))) if os.path.isfile(store) else []
+    stored, journals = {s.session for s in found}, []
+    for place in ("session-state", "history-session-state"):
+        root = os.path.realpath(os.path.join(base, place))
+        for path in walk(root, lambda n: n.endswith(".jsonl")):
+            inner = os.path.relpath(path, root).split(os.sep)
+            if len(inner) == 1 or (len(inner) == 2 and inner[1] == "events.jsonl"):
+                journals += copilot_journal(path)
+    cwds = {s.session: s.cwd for s in sorted(journals, key=lambda s: s.ts, reverse=True) if s.cwd}
+    found += [s for s in journals if s.role == "user" or s.session not in stored]
+    for s in found:
+        s.cwd = s.cwd or cwds.get(s.session, "")              # a gap of the store
+        s.project = s.cwd or "github-copilot:unknown"
+    return joined(s for s in found if s.role == "user" or some(s.use))
+
+
+# --------------------------------------------------------------------------------------- Gemini CLI ("GE")
+def gemini_prompt(m):
+    """Typed by a person: has text, is no answer of a tool, and not the agent's own request to go on. A slash
+    command counts: its expansion is the content, what was typed is the displayContent."""
+    shown = m.get("displayContent", m.get("content"))
+    answers = [p for v in (shown, m.get("content")) for p in items(v) if "functionResponse" in obj(p)]
+    return not answers and said(shown) not in ("", "Please continue.", "System: Please continue.")
+
+
+def gemini_messages(path):
+    """GE 2: (session, kind, message) of a file of either generation, in order."""
+    session, kind = os.path.basename(path).rsplit(".", 1)[0], ""
+    lines = [obj(document(path))] if path.endswith(".json") else \
+        [o for o, _ in objects(open(path, "rb").read(), "gemini")]
+    for o in lines:
+        if text(o.get("sessionId")):
+            session, kind = o["sessionId"], text(o.get("kind")) or kind
+        for m in [o] + items(o.get("messages")) + items(obj(o.get("$set")).get("messages")):
+            if text(obj(m).get("id")) and text(obj(m).get("type")):
+                yield session, kind, m
+
+
+def gemini_file(path, project, known, sub):
+    done = set()
+    for session, kind, m in gemini_messages(path):
+        ts = ts_ms(m.get("timestamp"))
+        who = dict(session=session, project=project, cwd=project if known else "", born=0 if known else 1,
+                   ts=first_known(ts, mtime_of(path)))
+        if m["type"] == "user" and not sub and kind in ("", "main") and gemini_prompt(m):
+            yield statement(f"gemini:prompt:{session}:{m['id']}", "user", **who)
+        t = m.get("tokens")
+        if m["type"] != "gemini" or not isinstance(t, dict) or m["id"] in done:
+            continue
+        done.add(m["id"])                                     # GE 5: the first record with tokens wins
+        try:
+            i, cached, o, think, tool = (count(t.get(k)) for k in ("input", "cached", "output", "thoughts", "tool"))
+        except BadCount:
+            continue
+        use = inclusive(i, o + think, cached, 0, think)
+        use["input_tokens"] += tool
+        all_of_it = use["input_tokens"] + use["output_tokens"] + cached
+        STATS["gemini", "total differs"] += t.get("total") is not None and t["total"] != all_of_it
+        if some(use):
+            yield statement(f"gemini:{session}:{m['id']}", "assistant", model=text(m.get("model")) or "unknown",
+                            use=use, priced=False, **who)
+
+
+def gemini(home):
+    base = os.path.join(home, ".gemini")
+    tmp = os.path.realpath(os.path.join(base, "tmp"))
+    folders = {}
+    for path, slug in obj(obj(document(os.path.join(base, "projects.json"))).get("projects")).items():
+        folders[slug if isinstance(slug, str) else ""] = path
+        folders.setdefault(hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest(), path)
+    found = []
+    for folder in sorted(os.listdir(tmp)) if os.path.isdir(tmp) else []:
+        try:
+            with open(os.path.join(tmp, folder, ".project_root"), encoding="utf-8", errors="replace") as f:
+                root = f.read().strip()
+        except OSError:
+            root = ""
+        known = root or folders.get(folder, "")               # GE 4
+        chats = os.path.join(tmp, folder, "chats")
+        for path in walk(chats, lambda n: n.endswith((".json", ".jsonl")) and not n.startswith((".", "checkpoint"))):
+            sub = os.sep in os.path.relpath(path, os.path.realpath(chats))  # GE 1: chats/<parent>/<session>
+            if sub or os.path.basename(path).startswith("session-"):
+                found += gemini_file(path, known or f"gemini-cli:{folder}", bool(known), sub)
+    return joined(found)
+
+
+# -------------------------------------------------------------------------------------------- Cline ("CL")
+def cline_call(key, model, use, cost, **who):
+    """CL: a call has tokens or a cost; otherwise it still runs, or was cancelled."""
+    if some(use) or cost:
+        yield statement(key, "assistant", model=model or "unknown", use=use, logged=cost, priced=False, **who)
+
+
+def cline_session(path):
+    """CL A: one messages file of v4. Sub-agents' files stand beside that of their lead, which alone is prompted."""
+    folder, stem = os.path.dirname(path), os.path.basename(path)[:-len(".messages.json")]
+    d = obj(document(path))
+    session = text(d.get("sessionId")) or stem
+    places = [(folder, stem), (os.path.join(os.path.dirname(folder), session), session),
+              (folder, os.path.basename(folder))]
+    manifest = next((m for f, n in places if isinstance(m := document(os.path.join(f, n + ".json")), dict)), {})
+    lead = text(d.get("agent")) in ("", "lead") and obj(manifest.get("metadata")).get("isSubagent") is not True
+    cwd = text(manifest.get("workspace_root")) or text(manifest.get("cwd"))
+    started = ts_ms(manifest.get("started_at"))
+    who = dict(session=session, project=cwd or "cline:unknown", cwd=cwd, born=NOT_BORN if started is None else started,
+               rank=1 if obj(manifest.get("metadata")).get("fork") else 0)
+    for m in map(obj, items(d.get("messages"))):
+        mid, content = text(m.get("id")), m.get("content")
+        ts = first_known(ts_ms(m.get("ts")), started, mtime_of(path))
+        if not mid:
+            continue
+        # Of what has the role of a user, tool results are not typed.
+        tool = any(obj(b).get("type") == "tool_result" for b in items(content))
+        if m.get("role") == "user" and lead and not tool and said(content):
+            yield statement(f"cline:prompt:{mid}:{m.get('ts')}", "user", ts=ts, **who)
+        metrics, info = m.get("metrics"), obj(m.get("modelInfo"))
+        if m.get("role") != "assistant" or not isinstance(metrics, dict) or info.get("provider") == "claude-code":
+            continue                                          # the inner agent's own log is read
+        try:
+            use = inclusive(*(count(metrics.get(k + "Tokens")) for k in ("input", "output", "cacheRead", "cacheWrite")))
+        except BadCount:
+            continue
+        model = text(info.get("id")) or text(manifest.get("model"))
+        yield from cline_call(f"cline:{mid}:{m.get('ts')}", model, use, nano(metrics.get("cost")), ts=ts, **who)
+
+
+def cline_cwd(history, folder, entries):
+    """CL B: of the index, else the line in the first message (as sent, else as the request quotes it)."""
+    if text(history.get("cwdOnTaskInitialization")):
+        return history["cwdOnTaskInitialization"]
+    sent = items(document(os.path.join(folder, "api_conversation_history.json")))
+    first = [said(obj(m).get("content")) for m in sent if obj(m).get("role") == "user"][:1]
+    quoted = [text(parsed(e.get("text")).get("request")) for e in entries if e.get("say") == "api_req_started"][:1]
+    for message in first + quoted:
+        if line := re.search(r"^# Current Working Directory \((.+?)\) Files", message, re.M):
+            return line[1]
+    return ""
+
+
+def cline_task(path, history):
+    """CL B: one task of the extension up to 3.89."""
+    folder = os.path.dirname(path)
+    task = os.path.basename(folder)
+    entries = [e for e in map(obj, items(document(path))) if isinstance(e.get("ts"), int) and e.get("type") == "say"]
+    metadata = obj(document(os.path.join(folder, "task_metadata.json")))
+    used = [u for u in map(obj, items(metadata.get("model_usage"))) if text(u.get("model_id"))]
+    cwd = cline_cwd(history, folder, entries)
+    who = dict(session=task, project=cwd or "cline:unknown", cwd=cwd)
+    rows = {}                                                 # a later entry of one key replaces the earlier one
+    for e in entries:
+        ts, say, info = e["ts"], e.get("say"), obj(e.get("modelInfo"))
+        if ts_ms(ts) is None:
+            continue
+        if say in ("task", "user_feedback") and (said(e) or items(e.get("images"))):
+            key = f"cline-legacy:prompt:{task}:{ts}"
+            rows[key] = [statement(key, "user", ts=ts, **who)]
+        # deleted_api_reqs: to a first reading, the entries it stands for are gone, so it counts.
+        if say not in ("api_req_started", "deleted_api_reqs", "subagent_usage"):
+            continue
+        if info.get("providerId") == "claude-code":           # the inner agent's own log is read
+            continue
+        t = parsed(e.get("text"))
+        try:
+            use = disjoint(*(count(t.get(k)) for k in ("tokensIn", "tokensOut", "cacheReads", "cacheWrites")))
+        except BadCount:
+            continue
+        then = [u for u in used if isinstance(u.get("ts"), int) and u["ts"] <= ts][-1:] or used[:1]
+        model = text(info.get("modelId")) or text(history.get("modelId")) or "".join(u["model_id"] for u in then)
+        key = f"cline-legacy:{task}:{ts}:{say}"
+        cost = nano(t.get("cost")) or None                    # cross-cutting rule 7: 0 is genuine in v4 only
+        rows[key] = list(cline_call(key, model, use, cost, ts=ts, **who))
+    for found in rows.values():
+        yield from found
+
+
+def cline(home):
+    data = os.path.join(home, ".cline", "data")
+    sessions = os.path.realpath(os.path.join(data, "sessions"))
+    found = []
+    for path in walk(sessions, lambda n: n.endswith(".messages.json")):
+        if len(os.path.relpath(path, sessions).split(os.sep)) == 2:
+            found += cline_session(path)
+    storage = os.path.join("User", "globalStorage", "saoudrizwan.claude-dev")
+    roots = [data] + sorted(glob.glob(os.path.join(glob.escape(home), ".config", "*", storage)))
+    roots += [os.path.join(home, server, "data", storage) for server in (".vscode-server", ".cursor-server")]
+    for root in roots:
+        index = items(document(os.path.join(root, "state", "taskHistory.json")))
+        histories = {str(h["id"]): h for h in map(obj, index) if h.get("id") is not None}
+        for folder in sorted(glob.glob(os.path.join(glob.escape(root), "tasks", "*"))):
+            names = [os.path.join(folder, n) for n in ("ui_messages.json", "claude_messages.json")]
+            for path in [p for p in names if os.path.isfile(p)][:1]:
+                found += cline_task(path, histories.get(os.path.basename(folder), {}))
+    return joined(found)
+
+
 # ----------------------------------------------------------------------------------------------- totals
-def measures():
-    return {"events": 0, "prompts": 0} | dict.fromkeys(TOKENS, 0) | {"cost_nanousd": 0, "unpriced": 0}
+def measures(priced):
+    """The costs of an agent that is not priced here: those it recorded, and how many calls have one."""
+    costs = ("cost_nanousd", "unpriced") if priced else ("recorded_cost_nanousd", "recorded_costs")
+    return {"events": 0, "prompts": 0} | dict.fromkeys(TOKENS, 0) | dict.fromkeys(costs, 0)
 
 
 def add(m, row):
     m["events" if row.role == "assistant" else "prompts"] += 1
     for k in TOKENS:
         m[k] += row.use[k]
-    m["cost_nanousd"] += row.cost or 0
-    m["unpriced"] += row.cost is None                          # prompts cost 0, never None
+    if "unpriced" in m:
+        m["cost_nanousd"] += row.cost or 0
+        m["unpriced"] += row.cost is None                      # prompts cost 0, never None
+    elif row.role == "assistant":
+        m["recorded_cost_nanousd"] += row.cost or 0
+        m["recorded_costs"] += row.cost is not None
 
 
-def totals(rows):
-    out = measures()
-    tables = {name: collections.defaultdict(measures) for name in ("models", "sessions", "days_utc")}
+def totals(rows, priced=False):
+    out = measures(priced)
+    tables = {name: collections.defaultdict(lambda: measures(priced)) for name in ("models", "sessions", "days_utc")}
     earliest = {}
     for r in rows:
         day = (EPOCH + timedelta(milliseconds=r.ts)).strftime("%Y-%m-%d")
@@ -718,8 +1221,281 @@ def totals(rows):
     return out | {name: {k: table[k] for k in sorted(table)} for name, table in tables.items()}
 
 
+# ------------------------------------------------------------------------------------------- edge cases
+def read_home(read, files):
+    """What `read` makes of a home with these files: a text, a JSON value, JSON lines (tuple), or SQL (name ends
+    in .db). Databases stay open meanwhile, so that their rows are in the write-ahead log alone."""
+    with tempfile.TemporaryDirectory() as home, contextlib.ExitStack() as still_open:
+        for name, content in files.items():
+            path = os.path.join(home, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if name.endswith(".db"):
+                db = still_open.enter_context(contextlib.closing(sqlite3.connect(path)))
+                db.execute("PRAGMA journal_mode=wal")
+                for sql, values in content:
+                    db.execute(sql, values)
+                db.commit()
+                continue
+            if isinstance(content, tuple):
+                content = "".join(json.dumps(line) + "\n" for line in content)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(content if isinstance(content, str) else json.dumps(content))
+        return read(home)
+
+
+def told_by(rows):
+    """(input, cache read, cache write, output, reasoning) of the calls, sorted."""
+    names = ("input_tokens", "cache_read_tokens", "cache_create_tokens", "output_tokens", "reasoning_tokens")
+    return sorted(tuple(r.use[n] for n in names) for r in rows if r.role == "assistant")
+
+
+def prompts(rows):
+    return sum(r.role == "user" for r in rows)
+
+
+def costs(rows):
+    return [r.cost for r in rows if r.role == "assistant"]
+
+
+def opencode_cases():
+    def tokens(i, o, think=0, read=0, write=0, total=None):
+        return {"input": i, "output": o, "reasoning": think, "cache": {"read": read, "write": write}} | \
+            ({} if total is None else {"total": total})
+
+    def message(sid, mid, t, cost=0.0, completed=1_760_000_009_000, created=1_760_000_001_000):
+        return {"id": mid, "sessionID": sid, "role": "assistant", "modelID": "m", "providerID": "p", "cost": cost,
+                "path": {"cwd": "/home/ada/shop", "root": "/home/ada/shop"}, "tokens": t,
+                "time": {"created": created} | ({"completed": completed} if completed else {})}
+
+    def tree(*messages, parts=(), parents={}):
+        out = {}
+        for n, sid in enumerate(dict.fromkeys(m["sessionID"] for m in messages)):
+            s = {"id": sid, "directory": "/home/ada/shop", "time": {"created": 1_760_000_000_000 + n}}
+            out[f"{base}storage/session/x/{sid}.json"] = s | ({"parentID": parents[sid]} if sid in parents else {})
+        for m in messages:
+            out[f"{base}storage/message/{m['sessionID']}/{m['id']}.json"] = m
+        for p in parts:
+            out[f"{base}storage/part/{p['messageID']}/{p['id']}.json"] = p
+        return out
+
+    def sql(*messages, parts=()):
+        yield "CREATE TABLE session (id TEXT PRIMARY KEY, parent_id TEXT, directory TEXT, time_created INTEGER)", ()
+        yield "CREATE TABLE message (id TEXT PRIMARY KEY, session_id TEXT, time_created INTEGER, data TEXT)", ()
+        yield "CREATE TABLE part (id TEXT PRIMARY KEY, message_id TEXT, time_created INTEGER, data TEXT)", ()
+        for sid in dict.fromkeys(m["sessionID"] for m in messages):
+            yield "INSERT INTO session VALUES (?, NULL, '/home/ada/shop', 1760000000000)", (sid,)
+        for m in messages:
+            data = json.dumps({k: v for k, v in m.items() if k not in ("id", "sessionID")})
+            yield "INSERT INTO message VALUES (?, ?, ?, ?)", (m["id"], m["sessionID"], m["time"]["created"], data)
+        for p in parts:
+            data = json.dumps({k: v for k, v in p.items() if k not in ("id", "messageID")})
+            yield "INSERT INTO part VALUES (?, ?, 1760000002000, ?)", (p["id"], p["messageID"], data)
+
+    def step(mid, n, t, cost):
+        return {"id": f"prt_{mid}{n}", "messageID": mid, "type": "step-finish", "tokens": t, "cost": cost}
+
+    base = ".local/share/opencode/"
+    db = base + "opencode.db"
+    read = lambda files: read_home(opencode, files)
+    zero, one, full = tokens(0, 0), message("s", "msg_1", tokens(10, 5, 0, 900, 40), .01), [(10, 900, 40, 5, 0)]
+    steps = [step("msg_1", n, tokens(10 + n, 5, 0, 900), .01) for n in range(3)]
+    multi = message("s", "msg_1", tokens(12, 5, 0, 900), .03)
+    copies = [message(s, "msg_" + s, tokens(10, 5, 0, 900, 40), .01) for s in ("s", "fork1", "fork2")]
+    forks = read(tree(*copies))
+    both = read(tree(one) | {db: list(sql(one, parts=[step("msg_1", 0, one["tokens"], .01)]))})
+    ask = {"id": "msg_0", "sessionID": "s", "role": "user", "agent": "build", "time": {"created": 1_760_000_000_500}}
+    said_by = lambda **more: [{"id": "prt_0", "messageID": "msg_0", "type": "text", "text": "Hi"} | more]
+    output = lambda t: told_by(read(tree(message("s", "m", t))))
+    prices = lambda out: price("claude-opus-4-5", 1_760_000_001_000, disjoint(100, out, 0, 0)) / 10**9
+    return [
+        ("OC 10.1 nothing yet", told_by(read(tree(message("s", "msg_1", zero, completed=None)))), []),
+        ("OC 10.1 with tokens, not complete", told_by(read(tree(one | {"time": {"created": 1}}))), []),
+        ("OC 10.2 the same row later", told_by(read(tree(one))), full),
+        ("OC 10.3 steps", told_by(read(tree(multi, parts=steps))), [(n, 900, 0, 5, 0) for n in (10, 11, 12)]),
+        ("OC 10.3 costs", sum(costs(read(tree(multi, parts=steps)))), 30_000_000),
+        ("OC 10.4 forked twice", (told_by(forks), forks[0].session), (full, "s")),
+        ("OC 10.5 tree and database", (told_by(both), both[0].ts), (full, 1_760_000_001_000)),
+        ("OC 10.5 backup", told_by(read({db: list(sql(one)), base + "opencode-old.db": list(sql(one))})), full),
+        ("OC 10.6 no price", costs(read(tree(message("s", "msg_1", tokens(1, 1))))), [None]),
+        # A reader of copies is never told BUSY; the least of it: a database without tables hides no other.
+        ("OC 10.7 empty database", told_by(read({db: [], base + "opencode-x.db": list(sql(one))})), full),
+        ("OC 2 session_message", told_by(read({db: [
+            ("CREATE TABLE session_message (id TEXT, session_id TEXT, type TEXT, time_created INTEGER, data TEXT)", ()),
+            ("INSERT INTO session_message VALUES ('m', 's', 'assistant', 1, ?)", (json.dumps(
+                {"model": {"id": "m", "providerID": "p"}, "tokens": one["tokens"], "time": one["time"]}),))]})), full),
+        ("OC 3 total with reasoning", output(tokens(10, 5, 3, total=18)), [(10, 0, 0, 8, 3)]),
+        ("OC 3 total without", output(tokens(10, 5, 3, total=15)), [(10, 0, 0, 5, 3)]),
+        ("OC 3 no total", output(tokens(10, 5, 3)), [(10, 0, 0, 8, 3)]),
+        ("OC 3 by the cost", [told_by(read(tree(message("s", "m", tokens(100, 50, 30), prices(out)) |
+                                             {"modelID": "claude-opus-4-5"}))) for out in (50, 80)],
+         [[(100, 0, 0, 50, 30)], [(100, 0, 0, 80, 30)]]),
+        ("OC prompt", prompts(read(tree(ask, parts=said_by()))), 1),
+        ("OC prompt of the agent", prompts(read(tree(ask, parts=said_by(synthetic=True)))), 0),
+        ("OC prompt of a sub-agent", prompts(read(tree(ask, parts=said_by(), parents={"s": "lead"}))), 0),
+        ("OC prompt in two forks", prompts(read(tree(ask, ask | {"sessionID": "f", "id": "msg_9"}, parts=said_by() + [
+            said_by()[0] | {"messageID": "msg_9", "id": "prt_9"}]))), 1)]
+
+
+def copilot_cases():
+    def line(kind, n, **data):
+        return {"type": kind, "id": f"e{n}", "timestamp": f"2026-09-01T10:00:{n:02}.000Z", "data": data}
+
+    def shutdown(n, i, o, model="m", **more):
+        return line("session.shutdown", n, modelMetrics={model: {"requests": {"count": i // 10},
+                    "usage": {"inputTokens": i, "outputTokens": o}} | more})
+
+    def store(*rows, session="s"):
+        yield "CREATE TABLE sessions (id TEXT, cwd TEXT)", ()
+        yield ("CREATE TABLE assistant_usage_events (id INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT, "
+               "model TEXT, input_tokens INTEGER, output_tokens INTEGER, cache_read_tokens INTEGER, "
+               "cache_write_tokens INTEGER, total_nano_aiu INTEGER, created_at TEXT)"), ()
+        for row in rows:
+            yield ("INSERT INTO assistant_usage_events VALUES (NULL, ?, 'm', ?, ?, ?, ?, ?, '2026-09-01 10:00:00')",
+                   (session, *row))
+
+    def journal(*lines):
+        start = line("session.start", 0, sessionId="s", context={"cwd": "/home/ada/shop"})
+        return {".copilot/session-state/s/events.jsonl": (start,) + lines}
+
+    db = ".copilot/session-store.db"
+    read = lambda files: read_home(copilot, files)
+    legs = lambda *lines: told_by(read(journal(*lines)))
+    said_out = lambda n, o: line("assistant.message", n, outputTokens=o, model="m")
+    stored = read(journal(shutdown(1, 1000, 50)) | {db: list(store((1000, 50, 700, 200, 2_500_000_000)))})
+    return [
+        ("GH 10.1 store before journal", told_by(stored), [(100, 700, 200, 50, 0)]),
+        ("GH 10.1 the journal fills a gap", stored[0].project, "/home/ada/shop"),
+        ("GH 10.1 store of another session", told_by(read(journal(shutdown(1, 10, 5)) |
+         {db: list(store((20, 7, 0, 0, 0), session="t"))})), [(10, 0, 0, 5, 0), (20, 0, 0, 7, 0)]),
+        ("GH 10.2 cumulative", legs(shutdown(1, 100, 50), shutdown(2, 180, 70)),
+         [(80, 0, 0, 20, 0), (100, 0, 0, 50, 0)]),
+        ("GH 10.3 new epoch", legs(shutdown(1, 180, 70), shutdown(2, 30, 5)), [(30, 0, 0, 5, 0), (180, 0, 0, 70, 0)]),
+        ("GH 2 after a compaction", legs(shutdown(1, 100, 50), line("session.compaction_complete", 2, success=True),
+                                         shutdown(3, 180, 70)), [(100, 0, 0, 50, 0), (180, 0, 0, 70, 0)]),
+        ("GH 2 per leg", legs(said_out(1, 50), shutdown(2, 100, 50), said_out(3, 70), shutdown(4, 180, 70)),
+         [(100, 0, 0, 50, 0), (180, 0, 0, 70, 0)]),
+        ("GH 2 cumulative, messages agree", legs(said_out(1, 50), shutdown(2, 100, 50), said_out(3, 20),
+                                                 shutdown(4, 180, 70)), [(80, 0, 0, 20, 0), (100, 0, 0, 50, 0)]),
+        ("GH 2 crash", legs(said_out(1, 50)), []),
+        ("GH 10.4 inclusive", told_by(read({db: list(store((1000, 50, 700, 200, 0)))})), [(100, 700, 200, 50, 0)]),
+        ("GH 10.5 AI units", costs(stored), [25_000_000]),
+        ("GH 10.5 of a journal", costs(read(journal(shutdown(1, 9, 5, totalNanoAiu=200), shutdown(2, 18, 9,
+                                       totalNanoAiu=2_500_000_200)))), [2, 25_000_000]),
+        ("GH 7 no AI units", costs(read({db: list(store((1000, 50, 0, 0, 0)))})), [None]),
+        # A stateless reader sees one state of the store: that the old rows are kept is up to the database.
+        ("GH 10.6 emptied", told_by(read({db: list(store((1, 1, 0, 0, 0), (2, 2, 0, 0, 0))) + [
+            ("DELETE FROM assistant_usage_events", ()), ("DELETE FROM sqlite_sequence", ())] +
+            list(store((3, 3, 0, 0, 0)))[2:]})), [(3, 0, 0, 3, 0)]),
+        ("GH prompts", prompts(read(journal(line("user.message", 1, content="Hi"), line("user.message", 2, content=""),
+                                            line("user.message", 3, content="<skill>", source="skill-x")))), 1)]
+
+
+def gemini_cases():
+    def message(mid, tokens=None, kind="gemini", **more):
+        return {"id": mid, "timestamp": "2026-08-01T10:00:00.000Z", "type": kind, "content": "", "model": "m"} | \
+            ({"tokens": tokens} if tokens else {}) | more
+
+    def file(*lines, folder="shop", name="session-2026-08-01T10-00-5e551011.jsonl"):
+        return {f".gemini/tmp/{folder}/chats/{name}": ({"sessionId": "5e551011", "kind": "main"},) + lines}
+
+    some_use = {"input": 1000, "cached": 600, "output": 50, "thoughts": 30, "total": 1080}
+    want, a, b = [(400, 600, 0, 80, 30)], message("a", some_use), message("b", some_use)
+    old = {".gemini/tmp/shop/chats/session-2026-08-01T10-00-5e551011.json": {"sessionId": "5e551011", "messages": [a]}}
+    read = lambda files: read_home(gemini, files)
+    moved = read(file(a, folder="5" * 64) | file(a) | {".gemini/tmp/shop/.project_root": "/home/ada/shop\n"})
+    typed = lambda *ms: prompts(read(file(*ms)))
+    answer = [{"functionResponse": {"name": "read_file"}}]
+    index = {".gemini/projects.json": {"projects": {"/home/ada": "shop"}}}
+    project = lambda folder: read(file(a, folder=folder) | index)[0].project
+    return [
+        ("GE 9.1 tokens", told_by(read(file(a))), want),
+        ("GE 3 tool", told_by(read(file(message("a", some_use | {"tool": 7})))), [(407, 600, 0, 80, 30)]),
+        ("GE 9.2 one id, three records", told_by(read(file(message("a"), a, a))), want),
+        ("GE 9.3 rewound", told_by(read(file(a, b, {"$rewindTo": "a"}))), want * 2),
+        ("GE 9.4 both generations", told_by(read(file(a) | old)), want),
+        ("GE 9.5 both folders", (told_by(moved), moved[0].project), (want, "/home/ada/shop")),
+        ("GE 4 no path known", read(file(a))[0].project, "gemini-cli:shop"),
+        ("GE 4 by projects.json", [project(f) for f in ("shop", hashlib.sha256(b"/home/ada").hexdigest())],
+         ["/home/ada"] * 2),
+        ("GE 9.6 message of a checkpoint", told_by(read(file({"$set": {"messages": [b]}}))), want),
+        ("GE 1 sub-agent", told_by(read(file(a) | file(b, name="5e551011/x.jsonl"))), want * 2),
+        ("GE 1 not a chat", told_by(read(file(a, name="checkpoint-1.json"))), []),
+        ("GE prompt", typed(message("u", kind="user", content=[{"text": "Hi"}])), 1),
+        ("GE prompt, slash command", typed(message("u", kind="user", content=[{"text": "Long"}],
+                                                   displayContent=[{"text": "/init"}])), 1),
+        ("GE prompt, answer of a tool", typed(message("u", kind="user", content=answer + [{"text": "A"}])), 0),
+        ("GE prompt, go on", typed(message("u", kind="user", content=[{"text": "System: Please continue."}])), 0),
+        ("GE prompt of a sub-agent", prompts(read(file(message("u", kind="user", content="Hi"), name="p/x.jsonl"))), 0)]
+
+
+def cline_cases():
+    def call(mid, i=35912, read=34332, cost=.5, provider="cline", **more):
+        m = {"inputTokens": i, "outputTokens": 164, "cacheReadTokens": read, "cacheWriteTokens": 0, "cost": cost} | more
+        return {"id": mid, "role": "assistant", "ts": 1_783_376_873_493, "metrics": {k: v for k, v in m.items()
+                if v is not None}, "modelInfo": {"id": "vendor/model", "provider": provider}}
+
+    def session(sid, *messages, stem=None, agent="lead", **more):
+        base = f".cline/data/sessions/{sid}/"
+        manifest = {"session_id": sid, "model": "other", "workspace_root": "/home/ada/shop",
+                    "started_at": "2026-07-15T05:42:04.609Z"}
+        return {f"{base}{sid}.json": manifest | more, f"{base}{stem or sid}.messages.json":
+                {"sessionId": stem and f"{sid}__{stem}" or sid, "agent": agent, "messages": list(messages)}}
+
+    def entry(ts, say, info=True, **usage):
+        told = {"request": "# Current Working Directory (/home/ada/shop) Files\na"} | usage
+        return {"ts": ts, "type": "say", "say": say, "text": json.dumps(told)} | \
+            ({"modelInfo": {"providerId": "anthropic", "modelId": "m"}} if info else {})
+
+    storage = ".config/Code/User/globalStorage/saoudrizwan.claude-dev"
+
+    def task(*entries, root=storage, name="ui_messages.json", **files):
+        return {f"{root}/tasks/17/{name}": list(entries)} | {f"{root}/{k}.json": v for k, v in files.items()}
+
+    read = lambda files: read_home(cline, files)
+    used = dict(tokensIn=10, tokensOut=5, cacheWrites=40, cacheReads=900, cost=.25)
+    one, want, legacy = call("msg_a"), [(1580, 34332, 0, 164, 0)], [(10, 900, 40, 5, 0)]
+    fork = session("a", one, metadata={"fork": {"forkedFromSessionId": "z"}})
+    forked = read(fork | session("z", one))
+    first, again = entry(1000, "api_req_started", **used), entry(2000, "api_req_started", **used)
+    gone = entry(3000, "deleted_api_reqs", **used)
+    model_of = lambda **files: read(task(entry(1000, "api_req_started", info=False, **used), **files))[0].model
+    keys = lambda files: {r.key for r in read(files)}
+    user = lambda content: {"id": "msg_u", "role": "user", "ts": 1, "content": content}
+    feedback = {"ts": 5, "type": "say", "say": "user_feedback", "text": "Go on"}
+    return [
+        ("CL 1 inclusive", told_by(read(session("s", one))), want),
+        ("CL 1 model of the message", read(session("s", one))[0].model, "vendor/model"),
+        ("CL 2 original and fork", (told_by(forked), forked[0].session), (want, "z")),
+        # A stateless reader sees the last document: that nothing is counted twice follows from the keys.
+        ("CL 3 replaced", told_by(read(session("s", one, call("msg_b", 10, 0)))), [(10, 0, 0, 164, 0)] + want),
+        ("CL 3 same keys", keys(session("s", one)) < keys(session("s", one, call("msg_b"))), True),
+        ("CL 4 not filled yet", told_by(read(task(entry(1000, "api_req_started")))), []),
+        ("CL 4 filled", (told_by(read(task(first))), costs(read(task(first)))), (legacy, [250_000_000])),
+        ("CL 5 edited, first reading", told_by(read(task(again, gone))), legacy * 2),
+        ("CL 5 same keys", keys(task(again)) < keys(task(first, again)), True),
+        ("CL B sub-agents", told_by(read(task(first, entry(1000, "subagent_usage", **used)))), legacy * 2),
+        ("CL A sub-agent beside its lead", [(r.session, r.project) for r in read(
+            session("s", one, stem="kid", agent="subagent"))], [("s__kid", "/home/ada/shop")]),
+        ("CL A free", costs(read(session("s", call("msg_a", cost=0)))), [0]),
+        ("CL A no cost", costs(read(session("s", call("msg_a", cost=None)))), [None]),
+        ("CL B no cost", costs(read(task(entry(1, "api_req_started", **used | {"cost": 0})))), [None]),
+        ("CL A inner agent", told_by(read(session("s", call("msg_a", provider="claude-code")))), []),
+        ("CL B project", read(task(first))[0].project, "/home/ada/shop"),
+        ("CL B model of the index", model_of(**{"state/taskHistory": [{"id": "17", "modelId": "h"}]}), "h"),
+        ("CL B model of the task", model_of(**{"tasks/17/task_metadata": {"model_usage": [
+            {"ts": 5, "model_id": "u"}]}}), "u"),
+        ("CL B no model", model_of(), "unknown"),
+        ("CL B places", told_by(read(task(first, name="claude_messages.json") | task(again, root=".cline/data") |
+                                     task(gone, root=storage.replace("Code", "VSCodium")))), legacy * 3),
+        ("CL prompts", prompts(read(session("s", user([{"type": "text", "text": "Hi"}])))), 1),
+        ("CL prompts, tool result", prompts(read(session("s", user([{"type": "tool_result", "text": "Hi"}])))), 0),
+        ("CL prompts of a lead", prompts(read(session("s", user("Hi"), stem="kid", agent="subagent"))), 0),
+        ("CL prompts, legacy", prompts(read(task(entry(1, "task"), feedback, feedback | {"ts": 6, "text": ""}))), 2)]
+
+
 def self_test():
-    """PR 6: vectors 1-16 and 18. Claude counts are disjoint, OpenAI ones inclusive."""
+    """PR 6: vectors 1-16 and 18; the edge cases of the sheets OC, GH, GE, CL by their rows. Of the vectors,
+    Claude counts are disjoint, OpenAI ones inclusive."""
     def cc(model, i=0, o=0, w5=0, w1=0, r=0, web=0, speed="standard", geo="", day="2026-09-01T00:00:00Z"):
         use = dict(zip(TOKENS, (i, o, r, w5 + w1, w1, 0, web))) | {"speed": speed}
         return price(model, ts_ms(day), use, geo)
@@ -749,12 +1525,13 @@ def self_test():
         ("15", cc("us.anthropic.claude-opus-4-6-v1:0", 1000), ".005"),
         ("16a", cc("claude-opus-9", 1), None), ("16b", cc("<synthetic>", 1), None), ("16c", cc("", 1), None),
         ("18", half_up(62_500, 1000), ".000000063")]
+    cases = [(f"vector {name}", got, None if want is None else int(Decimal(want) * 10**9)) for name, got, want in cases]
+    cases += opencode_cases() + copilot_cases() + gemini_cases() + cline_cases()
     failed = 0
     for name, got, want in cases:
-        want = None if want is None else int(Decimal(want) * 10**9)
         if got != want:
             failed += 1
-            print(f"vector {name}: got {got}, expected {want} nano-USD")
+            print(f"{name}: got {got}, expected {want}")
     print(f"{len(cases) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
@@ -767,13 +1544,15 @@ def main():
     ap.add_argument("home", nargs="?")
     ap.add_argument("--json", action="store_true", help="everything, as JSON")
     ap.add_argument("--stats", action="store_true", help="what was met on the way, to stderr")
-    ap.add_argument("--self-test", action="store_true", help="run the test vectors of the price sheet")
+    ap.add_argument("--self-test", action="store_true", help="run the test vectors and edge cases of the sheets")
     a = ap.parse_args()
     if a.self_test:
         return self_test()
     if not a.home or not os.path.isdir(a.home):
         ap.error("HOME must be a directory")
-    result = {"claude-code": totals(claude(a.home)), "codex": totals(codex(a.home))}
+    result = {"claude-code": totals(claude(a.home), priced=True), "codex": totals(codex(a.home), priced=True),
+              "opencode": totals(opencode(a.home)), "github-copilot": totals(copilot(a.home)),
+              "gemini-cli": totals(gemini(a.home)), "cline": totals(cline(a.home))}
     if a.json:
         print(json.dumps(result, indent=1))
     else:
