@@ -539,7 +539,7 @@ fn counters_start_over_after_a_compaction_that_succeeded() {
 #[test]
 fn a_model_that_comes_later_counts_whole_and_one_not_asked_counts_nothing() {
     let (m, n) = (model("m", 100, 10, ""), model("n", 70, 7, ""));
-    let rows = alone(&[shutdown("a", &[m.clone()]), shutdown("b", &[m, n])]);
+    let rows = alone(&[left("a", 100, 10), shutdown("b", &[m, n])]);
     assert_eq!(rows.counts(), [(100, 10), (70, 7)]);
     assert_eq!(rows.skips, Skips::default());
     let rows = alone(&[left("a", 0, 0)]);
@@ -759,10 +759,10 @@ fn the_agents_folder_may_have_been_moved() {
         let vars = moved.map(|dir| ("COPILOT_HOME".to_owned(), dir.to_owned()));
         Copilot.roots(&Env { home: "/home/ada".into(), vars: vars.into_iter().collect() })
     };
-    let usual = PathBuf::from(ROOT);
-    assert_eq!(roots(None), [usual.clone()]);
-    assert_eq!(roots(Some("/opt/copilot/")), [usual.clone(), "/opt/copilot".into()]);
-    assert_eq!(roots(Some("/home/ada/.copilot/")), [usual.clone()]);
+    let usual = Path::new(ROOT);
+    assert_eq!(roots(None), [usual]);
+    assert_eq!(roots(Some("/opt/copilot/")), [usual, Path::new("/opt/copilot")]);
+    assert_eq!(roots(Some("/home/ada/.copilot/")), [usual]);
     assert_eq!(roots(Some("copilot")), [usual]);
 }
 
