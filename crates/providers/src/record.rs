@@ -592,6 +592,8 @@ mod tests {
             assert_eq!(json.peek(), None);
         }
         assert_eq!(nanousd(&format!("1e{}1", "0".repeat(MAX_KEPT))), None);
+        assert!(is_kept(&"x".repeat(MAX_KEPT)));
+        assert!(!is_kept(&"x".repeat(MAX_KEPT + 1)) && !is_kept(""));
     }
 
     #[test]

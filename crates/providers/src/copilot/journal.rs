@@ -175,7 +175,6 @@ impl Journal {
                 }
             } else if is_stored {
                 // Said for good: the database may be gone when the journal is read once more.
-                out.events.retain(|event| event.key != key);
                 out.retracted.push(key);
                 out.skips.add(Skip::Replayed);
             } else {
@@ -236,12 +235,12 @@ impl Journal {
             return true;
         }
         // Versions that start over with each start of the agent are given away by its messages.
-        let sum = |counts: &dyn Fn(&Reading) -> Counts| {
-            readings.iter().fold(0, |sum: u64, it| sum.saturating_add(counts(it).output()))
-        };
-        let whole = sum(&|it| it.now.0);
-        let added =
-            sum(&|it| before.get(&it.digest).map_or(it.now.0, |earlier| it.now.0.since(earlier.0)));
+        let (mut whole, mut added) = (0_u64, 0_u64);
+        for Reading { digest, now, .. } in readings {
+            let since = before.get(digest).map_or(now.0, |earlier| now.0.since(earlier.0));
+            whole = whole.saturating_add(now.0.output());
+            added = added.saturating_add(since.output());
+        }
         let said = self.state.said;
         said > 0 && said.abs_diff(whole) < said.abs_diff(added)
     }
