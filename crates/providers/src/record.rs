@@ -476,6 +476,11 @@ pub(crate) fn nanousd(number: &str) -> Option<i64> {
     i64::try_from(nanos).ok().filter(|nanos| *nanos > 0)
 }
 
+/// Whether a text that no [`Json`] has read is one to keep: it says something, and is within the limit.
+pub(crate) fn is_kept(text: &str) -> bool {
+    (1..=MAX_KEPT).contains(&text.len())
+}
+
 /// The UTC milliseconds of an RFC 3339 time. Before 1970 there were no agents.
 pub(crate) fn time_ms(text: &str) -> Option<i64> {
     let time: jiff::Timestamp = text.parse().ok()?;
@@ -587,6 +592,8 @@ mod tests {
             assert_eq!(json.peek(), None);
         }
         assert_eq!(nanousd(&format!("1e{}1", "0".repeat(MAX_KEPT))), None);
+        assert!(is_kept(&"x".repeat(MAX_KEPT)));
+        assert!(!is_kept(&"x".repeat(MAX_KEPT + 1)) && !is_kept(""));
     }
 
     #[test]

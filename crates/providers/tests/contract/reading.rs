@@ -297,6 +297,7 @@ pub(crate) fn paths(provider: &dyn Provider) -> &'static [&'static str] {
     match provider.id() {
         "claude-code" => &["/root/-w-shop/session.jsonl"],
         "codex" => &["/root/rollout-2026-03-01T10-00-00-T.jsonl"],
+        "github-copilot" => &["/root/session-state/S/events.jsonl", "/root/session-store.db"],
         other => unreachable!("{other} has no paths for the fuzzer"),
     }
 }
