@@ -6,6 +6,7 @@
 
 mod claude_code;
 mod codex;
+mod gemini_cli;
 mod record;
 mod storage;
 
@@ -19,7 +20,8 @@ pub use storage::{
 };
 
 /// All providers, in alphabetical order.
-pub const ALL: &[&dyn Provider] = &[&claude_code::ClaudeCode, &codex::Codex];
+pub const ALL: &[&dyn Provider] =
+    &[&claude_code::ClaudeCode, &codex::Codex, &gemini_cli::GeminiCli];
 
 /// A coding agent whose usage is read.
 pub trait Provider: Sync {
