@@ -45,14 +45,18 @@ impl Followed {
         };
         wait(&format!("call {calls} of {}", self.provider), || {
             integer(&self.db, &sql("daily_mart")) >= calls
-                && integer(&self.db, &sql("session_mart").replace("message_count", "assistant_message_count")) >= calls
+                && integer(
+                    &self.db,
+                    &sql("session_mart").replace("message_count", "assistant_message_count"),
+                ) >= calls
         });
         self.delays.push(begun.elapsed());
         assert_eq!(integer(&self.db, &sql("daily_mart")), calls);
     }
 
     fn tokens(&self) -> i64 {
-        let sql = "SELECT sum(input_tokens + output_tokens + cache_read_tokens + cache_create_tokens)
+        let sql =
+            "SELECT sum(input_tokens + output_tokens + cache_read_tokens + cache_create_tokens)
             FROM usage_events WHERE provider = ";
         integer(&self.db, &format!("{sql}'{}'", self.provider))
     }
@@ -174,10 +178,8 @@ impl OpenCode {
     /// Moves what is in the log into the database and empties the log, as its owner may do at any
     /// time. Nobody must be in its way.
     fn checkpoint(&self) {
-        let blocked: i64 = self
-            .db
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-            .unwrap();
+        let blocked: i64 =
+            self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
         assert_eq!(blocked, 0);
     }
 
@@ -380,7 +382,9 @@ fn gemini_cli_is_followed_in_lines_and_in_documents() {
     let mut followed = Followed::start(home, "gemini-cli");
     let message = |n: i64, tokens: bool| {
         let tokens = match tokens {
-            true => r#","tokens":{"input":1000,"cached":600,"output":50,"thoughts":30,"total":1080}"#,
+            true => {
+                r#","tokens":{"input":1000,"cached":600,"output":50,"thoughts":30,"total":1080}"#
+            }
             false => "",
         };
         format!(
@@ -423,7 +427,10 @@ fn cline_session(id: &str, answers: i64) -> String {
         )
     };
     let answers: Vec<String> = (1..=answers).map(answer).collect();
-    format!(r#"{{"version":1,"agent":"lead","sessionId":"{id}","messages":[{}]}}"#, answers.join(","))
+    format!(
+        r#"{{"version":1,"agent":"lead","sessionId":"{id}","messages":[{}]}}"#,
+        answers.join(",")
+    )
 }
 
 #[test]

@@ -99,11 +99,7 @@ fn grouped(db: &rusqlite::Connection, filter: &str, by: &str) -> Map<String, Val
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-fn assert_same(
-    got: &Map<String, Value>,
-    (expect, not_counted): (&Value, &[&str]),
-    context: &str,
-) {
+fn assert_same(got: &Map<String, Value>, (expect, not_counted): (&Value, &[&str]), context: &str) {
     let names = |map: &Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
     let expect = expect.as_object().unwrap();
     assert_eq!(names(got), names(expect), "{context}");

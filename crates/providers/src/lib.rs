@@ -7,6 +7,7 @@
 mod claude_code;
 mod codex;
 mod copilot;
+mod gemini_cli;
 mod record;
 mod storage;
 
@@ -20,7 +21,8 @@ pub use storage::{
 };
 
 /// All providers, in alphabetical order.
-pub const ALL: &[&dyn Provider] = &[&claude_code::ClaudeCode, &codex::Codex, &copilot::Copilot];
+pub const ALL: &[&dyn Provider] =
+    &[&claude_code::ClaudeCode, &codex::Codex, &gemini_cli::GeminiCli, &copilot::Copilot];
 
 /// A coding agent whose usage is read.
 pub trait Provider: Sync {

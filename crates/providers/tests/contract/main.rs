@@ -68,7 +68,8 @@ impl Fixtures {
     fn appended(&self) -> impl Iterator<Item = (&String, &[u8], &'static dyn Appended)> {
         let sources = self.sources.iter();
         sources.filter_map(|name| {
-            Some((name, &self.folder.0[name][..], self.storage(name).appended()?))
+            let appended = self.storage(name).appended()?;
+            Some((name, &self.folder.0[name][..], appended))
         })
     }
 
@@ -93,7 +94,7 @@ impl Fixtures {
             Storage::Document(document) => {
                 let bytes = bytes.unwrap();
                 let saved = Saved::new(document, source, around);
-                saved.check(bytes, cuts(bytes)).expect("a fixture is whole")
+                saved.check(bytes, cuts(bytes)).unwrap()
             }
             Storage::Database(database) => {
                 let sql = &self.folder.0[&format!("{name}.sql")];

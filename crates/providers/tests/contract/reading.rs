@@ -298,6 +298,10 @@ pub(crate) fn paths(provider: &dyn Provider) -> &'static [&'static str] {
         "claude-code" => &["/root/-w-shop/session.jsonl"],
         "codex" => &["/root/rollout-2026-03-01T10-00-00-T.jsonl"],
         "github-copilot" => &["/root/session-state/S/events.jsonl", "/root/session-store.db"],
+        "gemini-cli" => &[
+            "/root/tmp/shop/chats/session-2026-06-01T10-00-0b7f1d00.jsonl",
+            "/root/tmp/shop/chats/session-2026-02-01T10-00-0b7f1d01.json",
+        ],
         other => unreachable!("{other} has no paths for the fuzzer"),
     }
 }

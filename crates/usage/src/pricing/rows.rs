@@ -2,7 +2,7 @@
 //!
 //! What is wrong with a row is said here, by row and key; the rest of the book trusts it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use toml::value::Date;
@@ -57,6 +57,12 @@ pub enum PriceBookError {
 pub(super) struct File {
     pub(super) version: String,
     pub(super) first_party: Vec<String>,
+    #[serde(default)]
+    pub(super) resellers: Vec<String>,
+    #[serde(default)]
+    pub(super) hosted_elsewhere: Vec<String>,
+    #[serde(default)]
+    pub(super) vendors: HashMap<String, String>,
     pub(super) prices: PriceRows,
     #[serde(default)]
     pub(super) aliases: BTreeMap<String, Vec<AliasRow>>,

@@ -25,6 +25,19 @@ pub(super) fn spellings(model: &str) -> impl Iterator<Item = Spelling<'_>> {
     iter::once(Spelling { name: model, is_rerouted: false }).chain(stripped)
 }
 
+/// The name as Claude's maker writes it: GitHub and the gateways put a dot into its version.
+pub(super) fn dashed(model: &str) -> Option<String> {
+    let (route, name) = model.split_at(model.find("claude-")?);
+    if !route.is_empty() && !route.ends_with('/') {
+        return None;
+    }
+    let digit = |at: usize| name.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    let is_dot = |at: usize| name[at..].starts_with('.') && digit(at - 1) && digit(at + 1);
+    let letter = |(at, c): (usize, char)| if is_dot(at) { '-' } else { c };
+    let dashed = name.char_indices().map(letter).collect::<String>();
+    (dashed != name).then(|| format!("{route}{dashed}"))
+}
+
 /// Claude Code marks a model that was set to a long context.
 fn without_marker(name: &str) -> Option<Spelling<'_>> {
     Some(Spelling { name: name.strip_suffix("[1m]")?, is_rerouted: false })
@@ -32,9 +45,14 @@ fn without_marker(name: &str) -> Option<Spelling<'_>> {
 
 fn without_route(name: &str) -> Option<Spelling<'_>> {
     const REGIONS: [&str; 4] = ["us.", "eu.", "apac.", "global."];
-    const MAKERS: [&str; 2] = ["anthropic/", "openai/"];
-    if let Some(name) = MAKERS.into_iter().find_map(|maker| name.strip_prefix(maker)) {
-        return Some(Spelling { name, is_rerouted: false });
+    const MAKERS: [&str; 4] = ["anthropic/", "openai/", "google/", "x-ai/"];
+    // Others host what these make: a gateway may have sent the call to any of them.
+    const HOSTED_ELSEWHERE: [&str; 5] =
+        ["deepseek/", "mistralai/", "moonshotai/", "qwen/", "z-ai/"];
+    for (makers, is_rerouted) in [(&MAKERS[..], false), (&HOSTED_ELSEWHERE[..], true)] {
+        if let Some(name) = makers.iter().find_map(|maker| name.strip_prefix(maker)) {
+            return Some(Spelling { name, is_rerouted });
+        }
     }
     let gateway = || Some(name.strip_prefix("openrouter/")?.split_once('/')?.1);
     let vertex = || name.strip_prefix("vertex_ai/");
@@ -102,6 +120,10 @@ mod tests {
         check("anthropic/claude-opus-5", &["claude-opus-5"]);
         check("openai/gpt-5.5-2026-04-23", &["gpt-5.5-2026-04-23", "gpt-5.5"]);
         check("openrouter/openai/gpt-5.5", &["~gpt-5.5"]);
+        check("google/gemini-3.1-pro-preview", &["gemini-3.1-pro-preview"]);
+        check("x-ai/grok-4.5", &["grok-4.5"]);
+        check("z-ai/glm-4.6", &["~glm-4.6"]);
+        check("qwen/qwen3-max", &["~qwen3-max"]);
         check("anthropic.claude-opus-5", &["~claude-opus-5"]);
         check("vertex_ai/claude-opus-5@20260101", &["~claude-opus-5@20260101", "~claude-opus-5"]);
         check(
@@ -112,6 +134,30 @@ mod tests {
                 "~claude-sonnet-4-5",
             ],
         );
+    }
+
+    #[test]
+    fn a_dot_in_the_version_of_claude_is_a_dash() {
+        for (model, expect) in [
+            ("claude-sonnet-4.6", Some("claude-sonnet-4-6")),
+            ("claude-3.5-sonnet", Some("claude-3-5-sonnet")),
+            ("anthropic/claude-opus-4.8-fast", Some("anthropic/claude-opus-4-8-fast")),
+            (
+                "openrouter/anthropic/claude-3.7-sonnet",
+                Some("openrouter/anthropic/claude-3-7-sonnet"),
+            ),
+            ("claude-sonnet-4-6", None),
+            ("claude-", None),
+            ("claude-.5", None),
+            ("claude-5.", None),
+            ("claude-v.2", None),
+            ("claude-ü.2", None),
+            ("not-claude-4.6", None),
+            ("gpt-5.5", None),
+            ("gemini-3.1-pro-preview", None),
+        ] {
+            assert_eq!(dashed(model).as_deref(), expect, "{model}");
+        }
     }
 
     #[test]
