@@ -5,9 +5,11 @@
 //! and variables are handed in. Parsing never fails: what cannot be counted is a skip with its reason.
 
 mod claude_code;
+mod cline;
 mod codex;
 mod record;
 mod storage;
+mod vscode;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +21,7 @@ pub use storage::{
 };
 
 /// All providers, in alphabetical order.
-pub const ALL: &[&dyn Provider] = &[&claude_code::ClaudeCode, &codex::Codex];
+pub const ALL: &[&dyn Provider] = &[&claude_code::ClaudeCode, &cline::Cline, &codex::Codex];
 
 /// A coding agent whose usage is read.
 pub trait Provider: Sync {

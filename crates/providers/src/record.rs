@@ -60,6 +60,11 @@ impl<'a> Json<'a> {
         self.at > start
     }
 
+    /// What has not been read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
     /// Bytes read so far.
     pub(crate) fn offset(&self) -> usize {
         self.at
@@ -128,6 +133,15 @@ impl<'a> Json<'a> {
         }
         let (raw, escaped) = self.string()?;
         Ok(Some(decode(beginning(raw), escaped)))
+    }
+
+    /// Reads a string of any length whole, to be read as JSON in its turn. It is not to be kept.
+    pub(crate) fn nested(&mut self) -> Read<Option<Cow<'a, str>>> {
+        if self.peek() != Some(b'"') {
+            return self.skip().map(|()| None);
+        }
+        let (raw, escaped) = self.string()?;
+        Ok(Some(decode(raw, escaped)))
     }
 
     /// Reads a number as it is written.

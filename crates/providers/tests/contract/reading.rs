@@ -296,6 +296,7 @@ impl Table {
 pub(crate) fn paths(provider: &dyn Provider) -> &'static [&'static str] {
     match provider.id() {
         "claude-code" => &["/root/-w-shop/session.jsonl"],
+        "cline" => &["/root/s1/s1.messages.json", "/root/tasks/1/ui_messages.json"],
         "codex" => &["/root/rollout-2026-03-01T10-00-00-T.jsonl"],
         other => unreachable!("{other} has no paths for the fuzzer"),
     }
