@@ -439,7 +439,8 @@ enum Said {
 impl Said {
     /// `None` for a text that says nothing.
     fn of(text: &str) -> Option<Self> {
-        const INJECTED: [&str; 2] = ["[TASK RESUMPTION]", "The user approved switching to act mode"];
+        const INJECTED: [&str; 2] =
+            ["[TASK RESUMPTION]", "The user approved switching to act mode"];
         const RESUMED_TASK: &str = "Warning: this is a legacy conversation";
 
         let text = text.trim_start();
