@@ -604,6 +604,19 @@ mod tests {
     }
 
     #[test]
+    fn json_in_a_string_is_read_whole() {
+        let request = "\\n".repeat(MAX_OPENING);
+        let inner = serde_json::json!({ "request": request, "n": 7 }).to_string();
+        let outer = serde_json::to_vec(&inner).unwrap();
+        let mut json = Json::new(&outer);
+        assert_eq!(json.rest(), outer);
+        assert_eq!(json.nested().unwrap().as_deref(), Some(&*inner));
+        assert_eq!((json.rest(), json.peek()), (&b""[..], None));
+        assert_eq!(Json::new(b"7").nested(), Ok(None));
+        assert_eq!(Json::new(br#""""#).nested(), Ok(Some("".into())));
+    }
+
+    #[test]
     fn nesting_needs_no_stack() {
         const DEPTH: usize = 1_000_000;
         for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":", "}]")] {

@@ -12,6 +12,7 @@ mod task;
 #[expect(clippy::disallowed_methods, reason = "fixtures and real logs are files")]
 mod tests;
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +40,10 @@ const TASK_FILES: [&str; 2] = ["ui_messages.json", "claude_messages.json"];
 /// The project of sessions and tasks that name no directory.
 const NO_DIRECTORY: &str = "cline:unknown";
 
+/// A string that says something: not missing, not empty, not endless.
+type Text<'a> = Option<Cow<'a, str>>;
+
+/// The extension of VS Code, the command line, and what else shares their data.
 pub(crate) struct Cline;
 
 impl Provider for Cline {

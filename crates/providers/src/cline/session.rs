@@ -5,18 +5,15 @@
 //! had been said in it, and the last of them states what the whole task used; all that is
 //! stated by the task itself.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use usage::{Flags, Owner, Role, Skip, Source, UsageEvent};
 
-use super::{Author, Figures, MESSAGES, NO_DIRECTORY, inner_agent, name_of, time};
+use super::{Author, Figures, MESSAGES, NO_DIRECTORY, Text, inner_agent, name_of, time};
 use crate::record::{Json, NotJson, Read, nanousd, time_ms};
 use crate::{Document, Parsed, Surroundings, Torn};
 
 pub(super) struct Session;
-
-type Text<'a> = Option<Cow<'a, str>>;
 
 impl Document for Session {
     fn parse(
@@ -249,7 +246,7 @@ impl<'r> Reader<'r> {
                 Err(skip) => self.stated.skips.add(skip),
             }
         } else if message.is_user && !message.is_injected {
-            match message.content.said {
+            match message.said {
                 Some(Said::ResumedTask) => self.forget_task(),
                 Some(Said::Prompt) => self.prompt(&message),
                 Some(Said::Injected) | None => {}
@@ -334,7 +331,7 @@ struct Message<'a> {
     model: Text<'a>,
     provider: Text<'a>,
     figures: Option<Figures<'a>>,
-    content: Content,
+    said: Option<Said>,
 }
 
 impl<'a> Message<'a> {
@@ -355,7 +352,7 @@ impl<'a> Message<'a> {
                 "metrics" => message.figures = read_metrics(json)?,
                 "metadata" => message.is_injected = is_injected(json)?,
                 // Answers are long, and nothing in them matters.
-                "content" if !is_answer => message.content = Content::read(json)?,
+                "content" if !is_answer => message.said = Said::read(json)?,
                 _ => {}
             }
             Ok(())
@@ -420,12 +417,7 @@ fn is_injected(json: &mut Json<'_>) -> Read<bool> {
     Ok(kind.is_some() || is_other || prompts == Some("0"))
 }
 
-/// What tells a prompt from the rest.
-#[derive(Clone, Copy, Default)]
-struct Content {
-    said: Option<Said>,
-}
-
+/// What the content of a message is that is in the user's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
     /// What a person typed, or attached without a word.
@@ -437,6 +429,34 @@ enum Said {
 }
 
 impl Said {
+    /// Reads the content of a message. `None` if it says nothing.
+    fn read(json: &mut Json<'_>) -> Read<Option<Self>> {
+        if json.peek() == Some(b'"') {
+            return Ok(json.opening()?.as_deref().and_then(Self::of));
+        }
+        let (mut said, mut has_attachment, mut is_result) = (None, false, false);
+        json.array(|json| {
+            let (mut kind, mut text) = (None, None);
+            json.object(|name, json| {
+                match name {
+                    "type" => kind = json.text()?,
+                    "text" if said.is_none() => text = json.opening()?,
+                    _ => {}
+                }
+                Ok(())
+            })?;
+            match kind.as_deref() {
+                Some("text") => said = said.or(text.as_deref().and_then(Self::of)),
+                Some("tool_result" | "tool-result") => is_result = true,
+                Some("file" | "image" | "media") => has_attachment = true,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let attached = has_attachment.then_some(Self::Prompt);
+        Ok(if is_result { Some(Self::Injected) } else { said.or(attached) })
+    }
+
     /// `None` for a text that says nothing.
     fn of(text: &str) -> Option<Self> {
         const INJECTED: [&str; 2] =
@@ -454,34 +474,5 @@ impl Said {
             _ if INJECTED.iter().any(|start| text.starts_with(start)) => Some(Self::Injected),
             _ => Some(Self::Prompt),
         }
-    }
-}
-
-impl Content {
-    fn read(json: &mut Json<'_>) -> Read<Self> {
-        if json.peek() == Some(b'"') {
-            return Ok(Self { said: json.opening()?.as_deref().and_then(Said::of) });
-        }
-        let (mut said, mut has_attachment, mut is_result) = (None, false, false);
-        json.array(|json| {
-            let (mut kind, mut text) = (None, None);
-            json.object(|name, json| {
-                match name {
-                    "type" => kind = json.text()?,
-                    "text" if said.is_none() => text = json.opening()?,
-                    _ => {}
-                }
-                Ok(())
-            })?;
-            match kind.as_deref() {
-                Some("text") => said = said.or(text.as_deref().and_then(Said::of)),
-                Some("tool_result" | "tool-result") => is_result = true,
-                Some("file" | "image" | "media") => has_attachment = true,
-                _ => {}
-            }
-            Ok(())
-        })?;
-        let attached = has_attachment.then_some(Said::Prompt);
-        Ok(Self { said: if is_result { Some(Said::Injected) } else { said.or(attached) } })
     }
 }

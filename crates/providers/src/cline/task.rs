@@ -5,7 +5,6 @@
 //! all. Who has counted them must not count that entry, and who has not must: it counts if
 //! it was there when the task was read for the first time.
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,13 +12,11 @@ use serde::{Deserialize, Serialize};
 use usage::{EventKey, Flags, Owner, Skip, Source};
 
 use super::beside::{Beside, directory_in};
-use super::{Author, Figures, NO_DIRECTORY, inner_agent, name_of, time};
+use super::{Author, Figures, NO_DIRECTORY, Text, inner_agent, name_of, time};
 use crate::record::{Json, NotJson, Read, nanousd};
 use crate::{Document, Parsed, Surroundings, Torn};
 
 pub(super) struct Task;
-
-type Text<'a> = Option<Cow<'a, str>>;
 
 /// The entry that says what deleted ones used.
 const DELETED: &str = "deleted_api_reqs";

@@ -240,11 +240,12 @@ fn edge_02_a_message_of_the_original_and_its_fork_is_one_call_of_the_original() 
 #[test]
 fn edge_03_a_replaced_document_says_only_what_is_new_in_it() {
     let [first, second] = [1, 2].map(|n| answer(&format!("a{n}"), n, &metrics(10, 1, 0, 0)));
-    let (before, after) =
-        (session(std::slice::from_ref(&first)), session(&[first.clone(), second]));
-    let rows = read_saves(SESSION, &[&before, &before]);
-    assert_eq!(rows, read_saves(SESSION, &[&before]));
-    assert_eq!(read_saves(SESSION, &[&before, &after]).calls().len(), 2);
+    let before = session(std::slice::from_ref(&first));
+    let after = session(&[second, first]);
+    assert_eq!(read_saves(SESSION, &[&before, &before]), read_saves(SESSION, &[&before]));
+    let rows = read_saves(SESSION, &[&before, &after]);
+    assert_eq!(rows.calls().len(), 2, "wherever in it they are");
+    assert_eq!(rows, read_saves(SESSION, &[&before, &after, &before, &after]));
 }
 
 #[test]
