@@ -261,6 +261,14 @@ fn edge_04_a_request_counts_once_its_figures_are_filled_in() {
 }
 
 #[test]
+fn figures_stand_behind_a_request_of_any_length() {
+    let request = "\"\n\\".repeat(100_000);
+    let text = serde_json::json!({ "request": request, "tokensIn": 3, "tokensOut": 1 });
+    let document = task(&[entry(0, "api_req_started", &text.to_string(), "")]);
+    assert_eq!(read(TASK, &document, &Files::default()).calls(), ["3+1 r0 w0"]);
+}
+
+#[test]
 fn edge_05_rows_stay_when_a_person_edits_an_earlier_message() {
     let before = task(&[request(0, 100), request(10, 200), request(20, 300)]);
     let edited = task(&[request(0, 100), deleted(30, 500), request(40, 400)]);
