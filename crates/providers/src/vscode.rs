@@ -1,0 +1,130 @@
+//! VS Code and the editors made from it: where they keep what an extension stores.
+//!
+//! Every product has a folder of its own in the folder of application data, and new products come up
+//! all the time. So none is named: whatever has the storage of the extension in the right place
+//! is one. What is in that storage is left to the extension's provider.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::Env;
+
+const USER: &str = "User";
+const GLOBAL_STORAGE: &str = "globalStorage";
+
+/// What the servers are called that editors put on machines worked on from another one.
+const SERVERS: [&str; 5] = [
+    ".vscode-server",
+    ".vscode-server-insiders",
+    ".vscodium-server",
+    ".cursor-server",
+    ".windsurf-server",
+];
+
+/// The folders below which the storage of `extension` may be.
+pub(crate) fn roots(env: &Env, extension: &str) -> Vec<PathBuf> {
+    let servers = SERVERS.iter().map(|server| {
+        let data = env.home.join(server).join("data");
+        data.join(USER).join(GLOBAL_STORAGE).join(extension)
+    });
+    std::iter::once(application_data(env)).chain(servers).collect()
+}
+
+/// The folder with a folder for each product.
+fn application_data(env: &Env) -> PathBuf {
+    if cfg!(target_os = "macos") {
+        return env.home.join("Library/Application Support");
+    }
+    let config = env.var("XDG_CONFIG_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    config.unwrap_or_else(|| env.home.join(".config"))
+}
+
+/// Where a path is, seen from the storage of an extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// A folder in which a product may be, or on the way from there to the storage.
+    Above,
+    /// In the storage: the path below it.
+    Inside(&'a Path),
+    /// In the storage of another extension.
+    Foreign,
+    Elsewhere,
+}
+
+impl<'a> Place<'a> {
+    /// Where `path`, which is below `root`, is.
+    pub(crate) fn of(root: &Path, path: &'a Path, extension: &str) -> Self {
+        let mut parts = path.components();
+        while let Some(part) = parts.next() {
+            if part.as_os_str() == GLOBAL_STORAGE
+                && let Some(owner) = parts.next()
+            {
+                let is_own = owner.as_os_str() == extension;
+                return if is_own { Self::Inside(parts.as_path()) } else { Self::Foreign };
+            }
+        }
+        let below: Vec<&OsStr> = path.strip_prefix(root).unwrap_or(path).iter().collect();
+        match below[..] {
+            [_product] => Self::Above,
+            [_product, user] if user == USER => Self::Above,
+            [_product, user, storage] if user == USER && storage == GLOBAL_STORAGE => Self::Above,
+            _ => Self::Elsewhere,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXTENSION: &str = "ada.helper";
+
+    #[test]
+    fn every_product_is_looked_into_on_the_way_to_the_storage_and_nowhere_else() {
+        let check = |path: &str, place: Place<'_>| {
+            let root = Path::new("/home/ada/.config");
+            assert_eq!(Place::of(root, &root.join(path), EXTENSION), place, "{path}");
+        };
+        for product in ["Code", "Code - Insiders", "VSCodium", "Cursor", "Windsurf", "Next Year's"]
+        {
+            check(product, Place::Above);
+            check(&format!("{product}/User"), Place::Above);
+            check(&format!("{product}/User/globalStorage"), Place::Above);
+            check(&format!("{product}/User/globalStorage/ada.helper"), Place::Inside("".as_ref()));
+            let inside = format!("{product}/User/globalStorage/ada.helper/tasks/1");
+            check(&inside, Place::Inside("tasks/1".as_ref()));
+            check(&format!("{product}/User/globalStorage/bob.helper"), Place::Foreign);
+            check(&format!("{product}/User/globalStorage/bob.helper/tasks"), Place::Foreign);
+            check(&format!("{product}/User/workspaceStorage"), Place::Elsewhere);
+            check(&format!("{product}/Cache"), Place::Elsewhere);
+            check(&format!("{product}/Default/User/globalStorage"), Place::Elsewhere);
+        }
+    }
+
+    #[test]
+    fn the_storage_may_be_the_root_itself() {
+        let root = Path::new("/home/ada/.cursor-server/data/User/globalStorage/ada.helper");
+        assert_eq!(
+            Place::of(root, &root.join("tasks"), EXTENSION),
+            Place::Inside("tasks".as_ref())
+        );
+    }
+
+    #[test]
+    fn roots_are_the_application_data_and_the_servers() {
+        let mut env = Env { home: "/home/ada".into(), ..Env::default() };
+        let found = roots(&env, EXTENSION);
+        let server = "/home/ada/.vscode-server/data/User/globalStorage/ada.helper";
+        assert!(found.contains(&server.into()), "{found:?}");
+        assert_eq!(found.len(), 1 + SERVERS.len());
+        if cfg!(target_os = "macos") {
+            assert_eq!(found[0], Path::new("/home/ada/Library/Application Support"));
+            return;
+        }
+        assert_eq!(found[0], Path::new("/home/ada/.config"));
+        env.vars.insert("XDG_CONFIG_HOME".into(), "/data/config".into());
+        assert_eq!(roots(&env, EXTENSION)[0], Path::new("/data/config"));
+        env.vars.insert("XDG_CONFIG_HOME".into(), "config".into());
+        assert_eq!(roots(&env, EXTENSION)[0], Path::new("/home/ada/.config"));
+    }
+}
