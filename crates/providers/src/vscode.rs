@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Env;
 
+/// What the folders of application data are called.
+const APPLICATION_DATA: [&str; 2] = [".config", "Application Support"];
 const USER: &str = "User";
 const GLOBAL_STORAGE: &str = "globalStorage";
 
@@ -28,6 +30,15 @@ pub(crate) fn roots(env: &Env, extension: &str) -> Vec<PathBuf> {
         data.join(USER).join(GLOBAL_STORAGE).join(extension)
     });
     std::iter::once(application_data(env)).chain(servers).collect()
+}
+
+/// What of a root is looked into, to be shown: in the folder of application data the storage alone.
+pub(crate) fn place(root: &Path, extension: &str) -> PathBuf {
+    let is_shared = APPLICATION_DATA.iter().any(|name| root.ends_with(name));
+    if is_shared {
+        return root.join("*").join(USER).join(GLOBAL_STORAGE).join(extension);
+    }
+    root.to_owned()
 }
 
 /// The folder with a folder for each product.
@@ -99,6 +110,15 @@ mod tests {
             check(&format!("{product}/Cache"), Place::Elsewhere);
             check(&format!("{product}/Default/User/globalStorage"), Place::Elsewhere);
         }
+    }
+
+    #[test]
+    fn people_are_shown_where_in_the_application_data_is_looked() {
+        let check = |root: &str, shown: &str| {
+            assert_eq!(place(Path::new(root), EXTENSION), Path::new(shown));
+        };
+        check("/home/ada/.config", "/home/ada/.config/*/User/globalStorage/ada.helper");
+        check("/home/ada/.cline/data/tasks", "/home/ada/.cline/data/tasks");
     }
 
     #[test]

@@ -63,6 +63,12 @@ pub(crate) fn tokens(totals: &ProviderTotals) -> i64 {
 
 /// Whether a root can be read now; one that cannot is tried again and again.
 fn root_state(root: &Root) -> &'static str {
+    // Of a folder of many programs only what is the agent's own counts.
+    if let Ok(own) = root.provider.place(&root.path).strip_prefix(root.path.join("*")) {
+        let mut programs = std::fs::read_dir(&root.path).into_iter().flatten().flatten();
+        let is_found = programs.any(|program| program.path().join(own).is_dir());
+        return if is_found { "found" } else { "not there, awaited" };
+    }
     let is_there = std::fs::metadata(&root.path).and_then(|metadata| match metadata.is_dir() {
         true => std::fs::read_dir(&root.path).map(drop),
         false => Ok(()),

@@ -69,6 +69,10 @@ impl Provider for Cline {
         is_session(root, path) || is_task(root, path)
     }
 
+    fn place(&self, root: &Path) -> PathBuf {
+        vscode::place(root, EXTENSION)
+    }
+
     fn looks_into(&self, root: &Path, folder: &Path) -> bool {
         let (below, is_in_storage) = match Place::of(root, folder, EXTENSION) {
             Place::Above => return true,
