@@ -133,11 +133,12 @@ fn journals(home: &Path, session: &str) -> Vec<PathBuf> {
 /// What a call used. Of a prompt everything is nothing.
 fn usage(model: Arc<str>, tokens: Tokens, cost_nanousd: Option<i64>, flags: Flags) -> Usage {
     Usage {
+        // It asks prices of its own for some models, and sells some that nobody else has.
+        vendor: (!model.is_empty()).then(|| ID.into()),
         model,
         speed: Speed::Standard,
         tokens,
         web_search_requests: 0,
-        vendor: None,
         tier: None,
         geo: None,
         logged_cost_nanousd: cost_nanousd,
