@@ -6,6 +6,7 @@
 
 mod claude_code;
 mod codex;
+mod opencode;
 mod record;
 mod storage;
 
@@ -19,7 +20,7 @@ pub use storage::{
 };
 
 /// All providers, in alphabetical order.
-pub const ALL: &[&dyn Provider] = &[&claude_code::ClaudeCode, &codex::Codex];
+pub const ALL: &[&dyn Provider] = &[&claude_code::ClaudeCode, &codex::Codex, &opencode::OpenCode];
 
 /// A coding agent whose usage is read.
 pub trait Provider: Sync {

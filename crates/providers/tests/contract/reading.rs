@@ -297,6 +297,7 @@ pub(crate) fn paths(provider: &dyn Provider) -> &'static [&'static str] {
     match provider.id() {
         "claude-code" => &["/root/-w-shop/session.jsonl"],
         "codex" => &["/root/rollout-2026-03-01T10-00-00-T.jsonl"],
+        "opencode" => &["/root/opencode.db", "/root/storage/message/ses_1/msg_1.json"],
         other => unreachable!("{other} has no paths for the fuzzer"),
     }
 }
