@@ -89,7 +89,8 @@ pub(super) fn read(
     if has_messages {
         turn.read_table(Table::Messages, &mut state.message, out)?;
     }
-    if has_session_messages {
+    // What the newer table repeats is told by the older one: that has been read by then.
+    if has_session_messages && !turn.more {
         turn.read_table(Table::SessionMessages, &mut state.session_message, out)?;
     }
     let Turn { rows, more, .. } = turn;
