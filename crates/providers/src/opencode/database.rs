@@ -29,13 +29,14 @@ pub(super) struct Limits {
     pub(super) again: u32,
     /// Messages of each table that say too little yet.
     pub(super) waiting: usize,
-    /// Events after which no further message is looked at.
+    /// Events after which no further message is looked at; of those from changes a quarter.
     pub(super) events: usize,
     /// Searches for the original of a copied message through all sessions of its project.
     pub(super) searches: usize,
 }
 
-const LIMITS: Limits = Limits { new: 500, again: 200, waiting: 250, events: 4000, searches: 32 };
+pub(super) const LIMITS: Limits =
+    Limits { new: 500, again: 200, waiting: 250, events: 2000, searches: 32 };
 
 /// Longest id that is taken for one. The agent's have 30 characters, in copies a few more.
 const MAX_ID: usize = 128;
@@ -84,18 +85,23 @@ pub(super) fn read(
         sessions,
         copies: Copies::new(db, has_messages, limits.searches),
         rows: 0,
-        more: false,
+        is_cut_short: false,
+        has_moved: false,
     };
     if has_messages {
         turn.read_table(Table::Messages, &mut state.message, out)?;
     }
     // What the newer table repeats is told by the older one: that has been read by then.
-    if has_session_messages && !turn.more {
+    if has_session_messages && !turn.is_cut_short {
         turn.read_table(Table::SessionMessages, &mut state.session_message, out)?;
     }
-    let Turn { rows, more, .. } = turn;
+    let Turn { rows, is_cut_short, has_moved, .. } = turn;
     let state = serde_json::to_string(&state).unwrap_or_default();
-    Ok(Progress { state, rows: u64::try_from(rows).unwrap_or_default(), more })
+    Ok(Progress {
+        state,
+        rows: u64::try_from(rows).unwrap_or_default(),
+        more: is_cut_short && has_moved,
+    })
 }
 
 /// Which of the two tables of messages there are, with all columns that are needed.
@@ -217,7 +223,10 @@ struct Turn<'a> {
     sessions: Sessions<'a>,
     /// Rows looked at for the first time.
     rows: usize,
-    more: bool,
+    /// Something was left for another turn.
+    is_cut_short: bool,
+    /// Another turn will not do the same again.
+    has_moved: bool,
     copies: Copies<'a>,
 }
 
@@ -250,8 +259,12 @@ impl<'a> Turn<'a> {
             let mut rows = query.query([&id])?;
             let Some(row) = rows.next()? else { continue };
             let Some(row) = Row::of(row)? else { continue };
-            if self.is_full(out) || self.look_at(table, &row, out)? {
+            let is_left_out = self.is_full(out);
+            self.is_cut_short |= is_left_out;
+            if is_left_out || self.look_at(table, &row, out)? {
                 cursor.wait_for(id, self.limits.waiting);
+            } else {
+                self.has_moved = true;
             }
         }
         Ok(())
@@ -273,11 +286,12 @@ impl<'a> Turn<'a> {
         ))?;
         let mut rows =
             query.query(params![cursor.rowid(), self.limits.again, cursor.updated_ms])?;
+        let end = out.events.len() + self.limits.events / 4;
         // They were counted when they were read first.
         let skips = out.skips.clone();
         while let Some(row) = rows.next()? {
             let Some(row) = Row::of(row)? else { continue };
-            if self.is_full(out) {
+            if out.events.len() >= end {
                 break;
             }
             cursor.updated_ms = cursor.updated_ms.max(row.updated_ms);
@@ -302,10 +316,11 @@ impl<'a> Turn<'a> {
         let mut last = None;
         while let Some(row) = rows.next()? {
             if self.rows >= self.limits.new || self.is_full(out) {
-                self.more = true;
+                self.is_cut_short = true;
                 break;
             }
             self.rows += 1;
+            self.has_moved = true;
             last = Some((row.get(0)?, mark(row.get_ref(1)?)?));
             let Some(row) = Row::of(row)? else {
                 out.skips.add(Skip::BadField);

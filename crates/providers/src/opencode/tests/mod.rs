@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use usage::{EventKey, Role, Skip, Skips, Source, UsageEvent, merge};
 
-use super::database::{Limits, read};
+use super::database::{LIMITS, Limits, read};
 use super::*;
 use crate::{Database, DatabaseError, Document, Parsed, Surroundings, Torn, nowhere};
 
@@ -129,21 +129,22 @@ impl World {
     }
 
     fn read_within(&mut self, limits: &Limits) {
-        loop {
-            let mut out = Parsed::default();
-            let source = source("opencode.db");
-            let progress = read(&source, &self.db, limits, &self.state, &mut out).unwrap();
-            assert!(!progress.more || progress.state != self.state, "nothing was read");
-            self.state = progress.state;
-            self.take(out);
-            if !progress.more {
-                break;
-            }
-        }
+        while self.turn(limits) {}
+    }
+
+    /// Reads once. Says whether there is more.
+    fn turn(&mut self, limits: &Limits) -> bool {
+        let mut out = Parsed::default();
+        let source = source("opencode.db");
+        let progress = read(&source, &self.db, limits, &self.state, &mut out).unwrap();
+        assert!(!progress.more || progress.state != self.state, "nothing was read");
+        self.state = progress.state;
+        self.take(&out);
+        progress.more
     }
 
     /// What a database says now takes the place of what it said before.
-    fn take(&mut self, out: Parsed) {
+    fn take(&mut self, out: &Parsed) {
         let stated = merged(&out.events);
         self.rows.extend(stated);
         for key in &out.retracted {
@@ -307,26 +308,26 @@ fn edge_03_a_message_of_three_steps_is_three_events_whose_costs_add_up() {
     world.message("msg_1", "ses_1", &call(10, 3, json!({"cost": 0.06})));
     for (id, part) in [
         ("prt_1", json!({"type": "step-start"})),
-        ("prt_2", step(1, 2, 0.01)),
+        ("prt_2", step(1, 2, 0.02)),
         ("prt_3", text(json!({}))),
         ("prt_4", step(0, 0, 0.0)),
         ("prt_5", step(1, 2, 0.02)),
-        ("prt_6", step(3, 2, 0.03)),
+        ("prt_6", step(3, 2, 0.02)),
         ("prt_7", json!({"type": "tool", "state": {"output": "x".repeat(100_000)}})),
     ] {
         world.part(id, "msg_1", &part);
     }
     world.check(&[
-        "10 ses_1 anthropic/m in 1 out 2 nanousd 10000000",
         "10 ses_1 anthropic/m in 1 out 2 nanousd 20000000",
-        "10 ses_1 anthropic/m in 3 out 2 nanousd 30000000",
+        "10 ses_1 anthropic/m in 1 out 2 nanousd 20000000",
+        "10 ses_1 anthropic/m in 3 out 2 nanousd 20000000",
     ]);
 }
 
 #[test]
 fn edge_04_a_session_forked_twice_is_counted_once_where_it_was_first() {
-    let read_at_once = || {
-        let mut world = World::new();
+    let original = || {
+        let world = World::new();
         world.session("ses_9", None, 1);
         world.message("msg_1", "ses_9", &prompt(5));
         world.part("prt_1", "msg_1", &text(json!({})));
@@ -343,12 +344,12 @@ fn edge_04_a_session_forked_twice_is_counted_once_where_it_was_first() {
         "900 ses_9 openai/n in 9 out 5 think 3",
         "skipped: replayed 4",
     ];
-    let mut world = read_at_once();
+    let mut world = original();
     world.fork("ses_9", "ses_8", 1_000);
     world.fork("ses_8", "ses_7", 2_000);
     world.check(&expect);
     // A copy that is read later than its original does not take its place.
-    let mut world = read_at_once();
+    let mut world = original();
     world.read();
     world.fork("ses_9", "ses_8", 1_000);
     world.read();
@@ -366,6 +367,36 @@ fn a_copy_counts_where_its_original_is_gone() {
     world.run("DELETE FROM session WHERE id = 'ses_9'");
     world.fork("ses_8", "ses_7", 2_000);
     world.check(&["10 ses_8 anthropic/m in 3 out 2 rank 1", "skipped: replayed 1"]);
+}
+
+/// A migration inserts newer sessions first.
+#[test]
+fn a_copy_that_comes_first_counts_until_its_original_does() {
+    let world = || {
+        let mut world = World::new();
+        world.session("ses_8", None, 1_000);
+        world.message("msg_2", "ses_8", &call(10, 3, json!({})));
+        world.session("ses_9", None, 1);
+        world.message("msg_1", "ses_9", &call(10, 3, json!({})));
+        assert!(world.turn(&Limits { new: 1, ..LIMITS }));
+        assert_eq!(table(&world.rows, &world.skips), ["10 ses_8 anthropic/m in 3 out 2 rank 1"]);
+        world
+    };
+    world().check(&["10 ses_9 anthropic/m in 3 out 2"]);
+    let mut world = world();
+    world.run("DELETE FROM message WHERE session_id = 'ses_9'");
+    world.check(&["10 ses_8 anthropic/m in 3 out 2 rank 1"]);
+}
+
+#[test]
+fn a_message_that_is_completed_again_is_looked_at_again() {
+    let mut world = World::new();
+    world.session("ses_1", None, 1);
+    world.message("msg_1", "ses_1", &call(10, 0, json!({"tokens": {"output": 0}})));
+    world.check(&["skipped: no_usage 1"]);
+    // In the same millisecond.
+    world.message("msg_1", "ses_1", &call(10, 3, json!({})));
+    world.check(&["10 ses_1 anthropic/m in 3 out 2", "skipped: no_usage 1"]);
 }
 
 /// A message of the newest tables, with reasoning apart from output as they have it.
@@ -714,6 +745,9 @@ fn what_both_tables_hold_is_told_by_the_older_one() {
         &json!({"time": {"created": 600}, "text": "x"}),
     );
     world.session_message("evt_5", "ses_1", "assistant", &next(610, 8));
+    // Nothing of the newer table is looked at before all of the older one has been.
+    assert!(world.turn(&Limits { new: 1, ..LIMITS }));
+    assert_eq!(table(&world.rows, &world.skips), ["5 ses_1 prompt"]);
     world.check(&[
         "10 ses_1 anthropic/m in 1 out 2 nanousd 10000000",
         "10 ses_1 anthropic/m in 3 out 2 nanousd 20000000",
@@ -758,7 +792,7 @@ fn rows_that_are_junk_hold_nothing_up() {
     world.run("UPDATE message SET session_id = zeroblob(2) WHERE id = 'msg_18'");
     world.run("UPDATE message SET id = hex(zeroblob(100)) WHERE id = 'msg_17'");
     world.run("UPDATE message SET data = zeroblob(0) WHERE id = 'msg_16'");
-    let few = Limits { new: 3, again: 2, waiting: 3, events: 4000, searches: 32 };
+    let few = Limits { new: 3, again: 2, ..LIMITS };
     for _ in 0..2 {
         world.read_within(&few);
         assert_eq!(world.rows.len(), 16);
