@@ -315,7 +315,8 @@ impl<'a> Turn<'a> {
         let mut rows = query.query([cursor.rowid()])?;
         let mut last = None;
         while let Some(row) = rows.next()? {
-            if self.rows >= self.limits.new || self.is_full(out) {
+            // At least one in any case: so there is an end.
+            if self.rows >= self.limits.new || (self.rows > 0 && self.is_full(out)) {
                 self.is_cut_short = true;
                 break;
             }

@@ -9,7 +9,7 @@ use proptest::sample::Index;
 use super::*;
 
 /// Small enough that every limit is met, but for those beyond which something may be lost.
-const FEW: Limits = Limits { new: 3, again: 4, waiting: 200, events: 8, searches: 1_000 };
+const FEW: Limits = Limits { new: 3, again: 4, waiting: 200, events: 30, searches: 1_000 };
 
 #[derive(Clone, Debug)]
 enum Action {
