@@ -89,10 +89,10 @@ pub(super) fn read(
         has_moved: false,
     };
     if has_messages {
+        // First: of what both tables hold, the other one is not counted.
         turn.read_table(Table::Messages, &mut state.message, out)?;
     }
-    // What the newer table repeats is told by the older one: that has been read by then.
-    if has_session_messages && !turn.is_cut_short {
+    if has_session_messages {
         turn.read_table(Table::SessionMessages, &mut state.session_message, out)?;
     }
     let Turn { rows, is_cut_short, has_moved, .. } = turn;

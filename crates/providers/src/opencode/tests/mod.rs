@@ -374,18 +374,23 @@ fn a_copy_counts_where_its_original_is_gone() {
 fn a_copy_that_comes_first_counts_until_its_original_does() {
     let world = || {
         let mut world = World::new();
-        world.session("ses_8", None, 1_000);
-        world.message("msg_2", "ses_8", &call(10, 3, json!({})));
         world.session("ses_9", None, 1);
         world.message("msg_1", "ses_9", &call(10, 3, json!({})));
-        assert!(world.turn(&Limits { new: 1, ..LIMITS }));
-        assert_eq!(table(&world.rows, &world.skips), ["10 ses_8 anthropic/m in 3 out 2 rank 1"]);
+        world.session("ses_8", None, 1_000);
+        world.message("msg_2", "ses_8", &call(10, 3, json!({})));
+        world.message("msg_3", "ses_8", &call(20, 4, json!({})));
+        world.message("msg_4", "ses_9", &call(20, 4, json!({})));
+        assert!(world.turn(&Limits { new: 3, ..LIMITS }));
         world
     };
-    world().check(&["10 ses_9 anthropic/m in 3 out 2"]);
-    let mut world = world();
-    world.run("DELETE FROM message WHERE session_id = 'ses_9'");
-    world.check(&["10 ses_8 anthropic/m in 3 out 2 rank 1"]);
+    let first = ["10 ses_9 anthropic/m in 3 out 2", "20 ses_8 anthropic/m in 4 out 2 rank 1"];
+    let skipped = "skipped: replayed 1";
+    let mut both = world();
+    assert_eq!(table(&both.rows, &both.skips), [first[0], first[1], skipped]);
+    both.check(&[first[0], "20 ses_9 anthropic/m in 4 out 2", skipped]);
+    let mut gone = world();
+    gone.run("DELETE FROM message WHERE id = 'msg_4'");
+    gone.check(&[first[0], first[1], skipped]);
 }
 
 #[test]
