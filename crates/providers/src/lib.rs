@@ -9,6 +9,7 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod opencode;
 mod record;
 mod storage;
 mod vscode;
@@ -29,6 +30,7 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &opencode::OpenCode,
 ];
 
 /// A coding agent whose usage is read.

@@ -307,6 +307,7 @@ pub(crate) fn paths(provider: &dyn Provider) -> &'static [&'static str] {
             "/root/tmp/shop/chats/session-2026-06-01T10-00-0b7f1d00.jsonl",
             "/root/tmp/shop/chats/session-2026-02-01T10-00-0b7f1d01.json",
         ],
+        "opencode" => &["/root/opencode.db", "/root/storage/message/ses_1/msg_1.json"],
         other => unreachable!("{other} has no paths for the fuzzer"),
     }
 }
