@@ -290,6 +290,7 @@ fn h53_a_row_that_takes_the_place_of_one_that_was_deleted_counts_and_so_does_tha
     opencode.db.execute_batch("DELETE FROM message").unwrap();
     opencode.call();
     followed.see(5);
+    drop(opencode);
     let folder = followed.home.path().join(".local/share/opencode");
     followed.end(&folder, true);
 }

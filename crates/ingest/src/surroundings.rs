@@ -43,6 +43,18 @@ impl Disk {
         failure.get_or_insert_with(|| format!("{}: {why}", path.display()));
     }
 
+    fn entries(&self, folder: &Path, is_wanted: fn(&fs::FileType) -> bool) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let entries = entries.unwrap_or_else(|e| {
+            if !is_absence(&e) {
+                self.failed(folder, e);
+            }
+            Vec::new()
+        });
+        let is_wanted = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| is_wanted(&kind));
+        entries.iter().filter(|entry| is_wanted(entry)).map(fs::DirEntry::path).collect()
+    }
+
     fn read(path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         open_file(path).map_err(io::Error::from)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
@@ -66,15 +78,11 @@ impl Surroundings for Disk {
     }
 
     fn files_in(&self, folder: &Path) -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let entries = entries.unwrap_or_else(|e| {
-            if !is_absence(&e) {
-                self.failed(folder, e);
-            }
-            Vec::new()
-        });
-        let is_file = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
-        entries.iter().filter(|entry| is_file(entry)).map(fs::DirEntry::path).collect()
+        self.entries(folder, fs::FileType::is_file)
+    }
+
+    fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
+        self.entries(folder, fs::FileType::is_dir)
     }
 
     fn database(&self, path: &Path, ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>) {

@@ -125,22 +125,39 @@ impl From<rusqlite::Error> for DatabaseError {
     }
 }
 
-/// What stands beside a source: files and databases that its records lean on.
+/// What stands beside a source: files and databases that its records lean on. Without more said,
+/// there is nothing.
 ///
 /// Where something is there and cannot be read now, the answer is as if it were not, and nothing of
 /// the turn that asked is kept: it is tried again.
 pub trait Surroundings: Send + Sync {
     /// A file's bytes, if there is such a file.
-    fn file(&self, path: &Path) -> Option<Vec<u8>>;
+    fn file(&self, _path: &Path) -> Option<Vec<u8>> {
+        None
+    }
 
     /// The files in a folder, in no particular order.
-    fn files_in(&self, folder: &Path) -> Vec<PathBuf>;
+    fn files_in(&self, _folder: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// The folders in a folder, in no particular order.
+    fn folders_in(&self, _folder: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// Asks a database, if there is one, in a read transaction. `ask` is called at most once.
-    fn database(&self, path: &Path, ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>);
+    fn database(
+        &self,
+        _path: &Path,
+        _ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>,
+    ) {
+    }
 
     /// Whether the logs of the provider with this id are read, too, and it has any.
-    fn reads(&self, provider: &str) -> bool;
+    fn reads(&self, _provider: &str) -> bool {
+        false
+    }
 }
 
 /// Surroundings, shared by the turns of all sources.
@@ -153,26 +170,7 @@ pub fn nowhere() -> Around {
 
 struct Nowhere;
 
-impl Surroundings for Nowhere {
-    fn file(&self, _path: &Path) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn files_in(&self, _folder: &Path) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
-    fn database(
-        &self,
-        _path: &Path,
-        _ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>,
-    ) {
-    }
-
-    fn reads(&self, _provider: &str) -> bool {
-        false
-    }
-}
+impl Surroundings for Nowhere {}
 
 /// What parsing yields.
 #[derive(Clone, Debug, Default)]

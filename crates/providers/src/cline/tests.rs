@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use proptest::prelude::*;
-use rusqlite::Connection;
 use usage::merge;
 
 use super::*;
-use crate::{DatabaseError, Parsed, Surroundings};
+use crate::{Parsed, Surroundings};
 
 /// 2026-09-01T10:00:00Z
 const START_MS: i64 = 1_788_256_800_000;
@@ -36,17 +35,6 @@ impl Surroundings for Files {
     fn file(&self, path: &Path) -> Option<Vec<u8>> {
         self.asked.lock().unwrap().push(name_of(path).to_owned());
         self.files.get(path).cloned()
-    }
-
-    fn files_in(&self, _folder: &Path) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
-    fn database(
-        &self,
-        _path: &Path,
-        _ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>,
-    ) {
     }
 
     fn reads(&self, provider: &str) -> bool {

@@ -116,10 +116,6 @@ impl Surroundings for Home {
         self.files.get(path).cloned()
     }
 
-    fn files_in(&self, _folder: &Path) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
     fn database(&self, path: &Path, ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>) {
         if let Some(db) = self.open().filter(|_| path == Path::new(ROOT).join(STORE)) {
             ask(&db).unwrap();

@@ -6,12 +6,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use usage::{EventKey, Skips, UsageEvent, merge};
 
 use super::*;
-use crate::{DatabaseError, nowhere};
+use crate::nowhere;
 
 const ROOT: &str = "/home/ada/.gemini/tmp";
 /// A session in the folder that its project's name has given it, and in the older one.
@@ -40,16 +39,6 @@ impl Files {
 impl Surroundings for Files {
     fn file(&self, path: &Path) -> Option<Vec<u8>> {
         self.0.get(path).cloned()
-    }
-
-    fn files_in(&self, _folder: &Path) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
-    fn database(&self, _: &Path, _: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>) {}
-
-    fn reads(&self, _provider: &str) -> bool {
-        false
     }
 }
 

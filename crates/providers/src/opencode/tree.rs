@@ -13,9 +13,6 @@ use super::statement::{MAX_STEPS, Statement};
 use crate::record::NotJson;
 use crate::{Document, Parsed, Surroundings, Torn};
 
-/// The project of sessions outside of any repository.
-const GLOBAL: &str = "global";
-
 /// Where a message's file is: `<data>/storage/message/<session>/<message>.json`.
 pub(super) struct Place<'p> {
     pub(super) data: &'p Path,
@@ -39,16 +36,11 @@ impl<'p> Place<'p> {
 
     /// The session's file is in a folder named after the project, which the message does not name.
     fn session(&self, around: &dyn Surroundings) -> Session {
-        let storage = self.data.join("storage");
         let mut session = Session::unknown(self.session);
-        let mut projects = around.files_in(&storage.join("project"));
+        let mut projects = around.folders_in(&self.data.join("storage/session"));
         projects.sort_unstable();
-        projects.push(GLOBAL.into());
         let name = format!("{}.json", self.session);
-        let file = projects
-            .iter()
-            .filter_map(|path| path.file_stem())
-            .find_map(|project| around.file(&storage.join("session").join(project).join(&name)));
+        let file = projects.iter().find_map(|project| around.file(&project.join(&name)));
         if let Some(Ok(Some(file))) = file.as_deref().map(SessionFile::read) {
             session.is_child = file.parent.is_some();
             session.created_ms = file.created_ms();

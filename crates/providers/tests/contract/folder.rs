@@ -1,6 +1,6 @@
 //! Files in memory, as the surroundings of a source. What is called `x.sql` is the database `x`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use providers::{DatabaseError, Surroundings};
@@ -26,6 +26,15 @@ impl Surroundings for Folder {
     fn files_in(&self, folder: &Path) -> Vec<PathBuf> {
         let all = self.0.keys().map(|name| Path::new(ROOT).join(name));
         all.filter(|path| path.parent() == Some(folder)).collect()
+    }
+
+    fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
+        let all = self.0.keys().map(|name| Path::new(ROOT).join(name));
+        let folders = all.filter_map(|path| {
+            let below = path.strip_prefix(folder).ok()?;
+            (below.iter().count() > 1).then(|| folder.join(below.iter().next().unwrap()))
+        });
+        folders.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn database(&self, path: &Path, ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>) {

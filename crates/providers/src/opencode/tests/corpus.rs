@@ -11,25 +11,21 @@ impl Surroundings for Disk {
     }
 
     fn files_in(&self, folder: &Path) -> Vec<PathBuf> {
-        let files = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-        files.filter(|path| path.is_file()).collect()
+        entries(folder, Path::is_file)
     }
 
-    fn database(
-        &self,
-        _path: &Path,
-        _ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>,
-    ) {
-    }
-
-    fn reads(&self, _provider: &str) -> bool {
-        false
+    fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
+        entries(folder, Path::is_dir)
     }
 }
 
+fn entries(folder: &Path, is_wanted: fn(&Path) -> bool) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.filter(|path| is_wanted(path)).collect()
+}
+
 fn folders_in(folder: &Path) -> Vec<PathBuf> {
-    let folders = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    folders.filter(|path| path.is_dir()).collect()
+    entries(folder, Path::is_dir)
 }
 
 fn json_of(path: &Path) -> Value {

@@ -3,7 +3,7 @@
 mod corpus;
 mod histories;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Mutex;
@@ -455,11 +455,11 @@ impl Surroundings for Files {
         files
     }
 
-    fn database(
-        &self,
-        _path: &Path,
-        _ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>,
-    ) {
+    fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
+        let below = self.0.keys().filter_map(|path| path.strip_prefix(folder).ok());
+        let folders = below.filter(|path| path.iter().count() > 1);
+        let folders = folders.map(|path| folder.join(path.iter().next().unwrap()));
+        folders.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn reads(&self, _provider: &str) -> bool {
