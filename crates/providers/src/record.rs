@@ -23,7 +23,7 @@ pub(crate) struct Json<'a> {
 
 /// Longest text that is kept of a record: a name, an id, a folder. A longer one is junk, and would be
 /// kept many times over.
-const MAX_KEPT: usize = 4096;
+pub(crate) const MAX_KEPT: usize = 4096;
 
 /// Most records on one line, and most parts of one record, that are counted. Real lines hold one or
 /// two; what a line of mebibytes could hold would fill the memory.

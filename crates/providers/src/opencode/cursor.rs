@@ -43,18 +43,15 @@ impl Cursor {
     /// Remembers the row up to which was read now.
     pub(super) fn advance(&mut self, rowid: i64, id: String) {
         self.marks.push((rowid, id));
-        // The farther back, the sparser: a few dozen reach over any table.
-        let mut least = 0;
-        let mut kept = Vec::new();
-        while let Some(mark) = self.marks.pop() {
-            let back = rowid.saturating_sub(mark.0);
-            if back >= least {
-                least = back.saturating_mul(2).max(1);
-                kept.push(mark);
-            }
-        }
-        kept.reverse();
-        self.marks = kept;
+        // The farther back, the sparser: the first and the last of those that are back by the same
+        // power of two. A few dozen reach over any table.
+        let power = |at: &(i64, String)| rowid.saturating_sub(at.0).unsigned_abs().leading_zeros();
+        let powers: Vec<u32> = self.marks.iter().map(power).collect();
+        let mut is_kept = (0..powers.len()).map(|at| {
+            let is_first = at == 0 || powers[at - 1] != powers[at];
+            is_first || powers.get(at + 1) != Some(&powers[at])
+        });
+        self.marks.retain(|_| is_kept.next().unwrap_or(true));
     }
 
     pub(super) fn take_waiting(&mut self) -> Vec<String> {

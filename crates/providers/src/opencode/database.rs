@@ -39,7 +39,7 @@ pub(super) const LIMITS: Limits =
     Limits { new: 500, again: 200, waiting: 250, events: 2000, searches: 32 };
 
 /// Longest id that is taken for one. The agent's have 30 characters, in copies a few more.
-const MAX_ID: usize = 128;
+const MAX_ID: usize = 100;
 
 /// Longer parts are no ends of steps: what tools returned may be megabytes, and is not even loaded.
 const MAX_STEP_BYTES: u32 = 64 << 10;
@@ -199,8 +199,11 @@ impl<'r> Row<'r> {
     }
 }
 
+/// An id as the agent makes them: hundreds of them are kept between two turns.
 fn id(value: ValueRef<'_>) -> Option<&str> {
-    value.as_str().ok().filter(|id| (1..=MAX_ID).contains(&id.len()))
+    let is_plain =
+        |id: &&str| id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    value.as_str().ok().filter(|id| (1..=MAX_ID).contains(&id.len())).filter(is_plain)
 }
 
 /// What a row is recognised by.
@@ -342,8 +345,23 @@ impl<'a> Turn<'a> {
         out.events.len() >= self.limits.events
     }
 
-    /// Adds what a message says, and tells whether it may say more later without being new.
+    /// Adds what a message says, and tells whether it may say more later without being new. What it
+    /// does not say is counted once it says no more.
     fn look_at(
+        &mut self,
+        table: Table,
+        row: &Row<'_>,
+        out: &mut Parsed,
+    ) -> Result<bool, DatabaseError> {
+        let skips = out.skips.clone();
+        let waits = self.add(table, row, out)?;
+        if waits {
+            out.skips = skips;
+        }
+        Ok(waits)
+    }
+
+    fn add(
         &mut self,
         table: Table,
         row: &Row<'_>,

@@ -10,6 +10,7 @@ use super::ID;
 use super::database::{columns, need};
 use super::message::Message;
 use crate::DatabaseError;
+use crate::record::MAX_KEPT;
 
 /// What is known of a session.
 #[derive(Debug)]
@@ -127,6 +128,3 @@ fn session_of(id: &str, row: &Row<'_>) -> rusqlite::Result<Session> {
     session.project_id = text(4)?;
     Ok(session)
 }
-
-/// Longest text that is kept of a session. A longer one is junk.
-const MAX_KEPT: usize = 4096;

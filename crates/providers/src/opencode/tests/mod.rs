@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use usage::{EventKey, Role, Skip, Skips, Source, UsageEvent, merge};
 
+use super::cursor::Cursor;
 use super::database::{LIMITS, Limits, read};
 use super::*;
 use crate::{Database, DatabaseError, Document, Parsed, Surroundings, Torn, nowhere};
@@ -697,6 +698,39 @@ fn steps_that_come_after_their_message_take_its_place() {
     world.check(&expect);
 }
 
+/// The last message of a fork might be still on the way.
+#[test]
+fn what_a_message_does_not_say_is_counted_once() {
+    let mut world = World::new();
+    world.session("ses_1", None, 1_000);
+    world.message("msg_1", "ses_1", &call(10, 3, json!({})));
+    world.part("prt_1", "msg_1", &step(3, 2, 0.0));
+    world.part("prt_2", "msg_1", &step(5, 2, 0.0));
+    world.run("UPDATE part SET data = data || '}' WHERE id = 'prt_2'");
+    world.check(&["10 ses_1 anthropic/m in 3 out 2 rank 1"]);
+    world.message("msg_2", "ses_1", &begun(20));
+    for _ in 0..2 {
+        world.check(&["10 ses_1 anthropic/m in 3 out 2 rank 1", "skipped: malformed 1"]);
+    }
+}
+
+#[test]
+fn few_places_are_remembered_however_far_was_read() {
+    let mut cursor = Cursor::default();
+    for n in 1..100_000 {
+        cursor.advance(n, format!("msg_{n}"));
+    }
+    assert_eq!(cursor.rowid(), 99_999);
+    let state = serde_json::to_string(&cursor).unwrap();
+    assert!(state.len() < 1_000, "{state}");
+    // The newest rows went and others took their rowids.
+    let id_at = |n: i64| Some(if n < 90_000 { format!("msg_{n}") } else { "new".to_owned() });
+    cursor.rewind(|n| Ok::<_, ()>(id_at(n))).unwrap();
+    assert!((50_000..90_000).contains(&cursor.rowid()), "{cursor:?}");
+    cursor.rewind(|_| Ok::<_, ()>(None)).unwrap();
+    assert_eq!(cursor.rowid(), 0);
+}
+
 #[test]
 fn the_newest_tables_are_read_alone_and_beside_the_older_ones() {
     let mut alone = World::empty();
@@ -796,12 +830,13 @@ fn rows_that_are_junk_hold_nothing_up() {
     world.run("UPDATE message SET id = zeroblob(3) WHERE id = 'msg_19'");
     world.run("UPDATE message SET session_id = zeroblob(2) WHERE id = 'msg_18'");
     world.run("UPDATE message SET id = hex(zeroblob(100)) WHERE id = 'msg_17'");
+    world.run("UPDATE message SET id = char(1, 34) WHERE id = 'msg_15'");
     world.run("UPDATE message SET data = zeroblob(0) WHERE id = 'msg_16'");
     let few = Limits { new: 3, again: 2, ..LIMITS };
     for _ in 0..2 {
         world.read_within(&few);
-        assert_eq!(world.rows.len(), 16);
-        assert_eq!(world.skips.0, [(Skip::Malformed, 1), (Skip::BadField, 3)].into());
+        assert_eq!(world.rows.len(), 15);
+        assert_eq!(world.skips.0, [(Skip::Malformed, 1), (Skip::BadField, 4)].into());
     }
 }
 
@@ -810,9 +845,9 @@ fn what_waits_for_ever_makes_room() {
     let mut world = World::new();
     world.session("ses_1", None, 1);
     for n in 0..2_000 {
-        world.message(&format!("msg_{}{n:04}", "x".repeat(100)), "ses_1", &begun(n));
+        world.message(&format!("msg_{}{n:04}", "x".repeat(90)), "ses_1", &begun(n));
         world.session_message(
-            &format!("msg_{}{n:04}", "x".repeat(100)),
+            &format!("msg_{}{n:04}", "x".repeat(90)),
             "ses_1",
             "assistant",
             &begun(n),
@@ -820,7 +855,7 @@ fn what_waits_for_ever_makes_room() {
     }
     world.check(&[]);
     assert!(world.state.len() < 90_000, "{}", world.state.len());
-    world.message(&format!("msg_{}1999", "x".repeat(100)), "ses_1", &call(1999, 3, json!({})));
+    world.message(&format!("msg_{}1999", "x".repeat(90)), "ses_1", &call(1999, 3, json!({})));
     world.check(&["1999 ses_1 anthropic/m in 3 out 2"]);
 }
 
