@@ -28,8 +28,13 @@ peers corpus *options:
 soak minutes="10":
     cargo bench --bench soak -- --minutes {{minutes}}
 
-# Feeds one of the fuzz targets (their names are those of fuzz/seeds) for ten minutes. Needs
+# Feeds a fuzz target (record, prices, config, http) for ten minutes. Needs
 # `cargo install cargo-fuzz`; runs on the stable toolchain.
 fuzz target:
     mkdir -p fuzz/corpus/{{target}}
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -max_total_time=600 -max_len=8192
+
+# The same for the parsers of a provider, by its id.
+fuzz-provider id:
+    mkdir -p fuzz/corpus/{{id}}
+    TALLYD_FUZZ={{id}} RUSTC_BOOTSTRAP=1 cargo fuzz run provider fuzz/corpus/{{id}} fuzz/seeds/{{id}} -- -max_total_time=600 -max_len=8192

@@ -296,28 +296,39 @@ impl Table {
     }
 }
 
-/// A path of each kind of source that a provider has.
-pub(crate) fn paths(provider: &dyn Provider) -> &'static [&'static str] {
-    match provider.id() {
-        "claude-code" => &["/root/-w-shop/session.jsonl"],
-        "cline" => &["/root/s1/s1.messages.json", "/root/tasks/1/ui_messages.json"],
-        "codex" => &["/root/rollout-2026-03-01T10-00-00-T.jsonl"],
-        "github-copilot" => &["/root/session-state/S/events.jsonl", "/root/session-store.db"],
-        "gemini-cli" => &[
-            "/root/tmp/shop/chats/session-2026-06-01T10-00-0b7f1d00.jsonl",
-            "/root/tmp/shop/chats/session-2026-02-01T10-00-0b7f1d01.json",
-        ],
-        "opencode" => &["/root/opencode.db", "/root/storage/message/ses_1/msg_1.json"],
-        other => unreachable!("{other} has no paths for the fuzzer"),
+/// All files below a folder.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.append(&mut files_below(&path)) } else { files.push(path) }
     }
+    files.sort();
+    files
+}
+
+/// A path of each kind of source that a provider has fixtures of: its kind is what follows its name.
+pub(crate) fn paths(provider: &dyn Provider, testdata: &Path) -> Vec<PathBuf> {
+    let root = testdata.join(provider.id());
+    let names = files_below(&root).into_iter().map(|path| match path.extension() {
+        Some(extension) if extension == "sql" => path.with_extension(""),
+        _ => path,
+    });
+    let sources = names.filter(|path| provider.is_source(&root, path));
+    let kind = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?.split_once('.')?.1.to_owned();
+        Some((name, Path::new("/root").join(path.strip_prefix(&root).ok()?)))
+    };
+    let by_kind: BTreeMap<String, PathBuf> = sources.filter_map(kind).collect();
+    by_kind.into_values().collect()
 }
 
 /// A case as the fuzzer makes it: a byte that says where the file is cut, then the parent's bytes up
 /// to a byte of ones, if there is one, then the file's. A database is not cut.
-pub(crate) fn check_input(provider: &dyn Provider, path: &str, data: &[u8]) {
+pub(crate) fn check_input(provider: &dyn Provider, path: &Path, data: &[u8]) {
     let Some((cut, bytes)) = data.split_first() else { return };
-    let source = source(provider, PathBuf::from(path));
-    match provider.storage(Path::new(path)) {
+    let source = source(provider, path.to_owned());
+    match provider.storage(path) {
         Storage::Appended(appended) => {
             let (parent, bytes) = match bytes.iter().position(|byte| *byte == 0xff) {
                 Some(at) => (Some(&bytes[..at]), &bytes[at + 1..]),
