@@ -81,3 +81,34 @@ fn every_test_of_a_hazard_stands_in_the_list_of_hazards_and_the_other_way_round(
         }
     }
 }
+
+#[test]
+fn every_agent_and_every_rule_of_counting_stands_in_the_docs_with_tests_that_there_are() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let docs = std::fs::read_to_string(top.join("docs/agents.md")).unwrap();
+    for provider in providers::ALL {
+        let id = format!("`{}`", provider.id());
+        assert!(docs.lines().any(|line| line.starts_with("| ") && line.contains(&id)), "{id}");
+    }
+    let (_, rules) = docs.split_once("## Rules").unwrap();
+    let rules: Vec<&str> = rules.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert_eq!(rules.len(), 12);
+    for rule in rules {
+        let held_by = rule.split(" | ").nth(1).unwrap();
+        let mut tests = 0;
+        for (name, after) in held_by.split('`').skip(1).zip(held_by.split('`').skip(2)).step_by(2) {
+            let place = after.strip_prefix(" (").and_then(|after| after.split_once(')'));
+            let (place, _) = place.unwrap_or_else(|| panic!("{name} stands nowhere"));
+            let place = [top.join(place), top.join("crates").join(place)];
+            let place = place.iter().find(|path| path.exists()).unwrap();
+            let files = if place.is_dir() { files(place) } else { vec![place.clone()] };
+            let is_there = files.iter().any(|file| {
+                let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+                text.contains(&format!("fn {name}()"))
+            });
+            assert!(is_there, "{name} is not in {}", place.display());
+            tests += 1;
+        }
+        assert!(tests > 0, "{rule}");
+    }
+}

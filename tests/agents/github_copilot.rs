@@ -5,7 +5,19 @@ use std::fs;
 use rusqlite::{Connection, params};
 
 use super::{Followed, SHOP};
-use crate::support::{Home, append, integer};
+use crate::support::{Home, append, integer, wait};
+
+fn start(session: &str) -> String {
+    format!(
+        r#"{{"type":"session.start","data":{{"sessionId":"{session}","copilotVersion":"1.0.80","context":{{"cwd":"{SHOP}"}}}},"id":"s{session}","timestamp":"2026-09-20T08:00:00.000Z","parentId":null}}"#
+    )
+}
+
+fn shutdown(id: &str, input: u64, output: u64) -> String {
+    format!(
+        r#"{{"type":"session.shutdown","data":{{"modelMetrics":{{"gpt-5.4":{{"requests":{{"count":1,"cost":1}},"usage":{{"inputTokens":{input},"outputTokens":{output},"cacheReadTokens":0,"cacheWriteTokens":0}}}}}}}},"id":"{id}","timestamp":"2026-09-20T08:02:00.000Z","parentId":null}}"#
+    )
+}
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the owner of a foreign database")]
@@ -43,16 +55,6 @@ fn copilot_is_followed_in_its_store_and_where_there_is_none_in_its_journals() {
         let path = folder.join("session-state").join(session).join("events.jsonl");
         records.iter().for_each(|record| append(&path, format!("{record}\n").as_bytes()));
     };
-    let start = |session: &str| {
-        format!(
-            r#"{{"type":"session.start","data":{{"sessionId":"{session}","copilotVersion":"1.0.80","context":{{"cwd":"{SHOP}"}}}},"id":"s{session}","timestamp":"2026-09-20T08:00:00.000Z","parentId":null}}"#
-        )
-    };
-    let shutdown = |id: &str, input: u64, output: u64| {
-        format!(
-            r#"{{"type":"session.shutdown","data":{{"modelMetrics":{{"gpt-5.4":{{"requests":{{"count":1,"cost":1}},"usage":{{"inputTokens":{input},"outputTokens":{output},"cacheReadTokens":0,"cacheWriteTokens":0}}}}}}}},"id":"{id}","timestamp":"2026-09-20T08:02:00.000Z","parentId":null}}"#
-        )
-    };
     // The store has these calls already.
     journal(STORED, &[start(STORED), shutdown("e1", 10_000, 55)]);
     journal(OLD, &[start(OLD), shutdown("e2", 100, 50)]);
@@ -66,4 +68,28 @@ fn copilot_is_followed_in_its_store_and_where_there_is_none_in_its_journals() {
     drop(store);
     assert!(!folder.join("session-store.db-wal").exists());
     followed.end(&folder, false);
+}
+
+/// Whether the store has a session's calls cannot be told while nobody may ask it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the owner of a foreign database")]
+fn a_journal_waits_while_its_store_cannot_be_asked() {
+    const SESSION: &str = "c0ffee00-0000-4000-8000-000000000003";
+    let home = Home::new();
+    let folder = home.path().join(".copilot");
+    fs::create_dir_all(&folder).unwrap();
+    let store = Connection::open(folder.join("session-store.db")).unwrap();
+    store.execute_batch("CREATE TABLE sessions (id TEXT); BEGIN EXCLUSIVE").unwrap();
+    let journal = folder.join("session-state").join(SESSION).join("events.jsonl");
+    let mut followed = Followed::start(home, "github-copilot");
+    append(&journal, format!("{}\n{}\n", start(SESSION), shutdown("e1", 100, 50)).as_bytes());
+    let error = "SELECT count(*) FROM source_checkpoint WHERE path LIKE '%events.jsonl'
+        AND last_error LIKE '%what stands beside it cannot be read%session-store.db%'";
+    wait("the reason to be told", || integer(&followed.db, error) == 1);
+    assert_eq!(integer(&followed.db, "SELECT count(*) FROM usage_events"), 0);
+    store.execute_batch("ROLLBACK").unwrap();
+    drop(store);
+    followed.see(1);
+    wait("the reason to be forgotten", || integer(&followed.db, error) == 0);
+    assert_eq!(followed.tokens(), 150);
 }

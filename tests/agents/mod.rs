@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
+use serde_json::json;
 
 use crate::support::{Home, Service, files, integer, wait};
 
@@ -99,4 +100,32 @@ fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
         (path, (hasher.finish(), modified))
     };
     files(folder).into_iter().map(look).collect()
+}
+
+#[test]
+fn an_agent_can_be_switched_off_and_shown_other_folders() {
+    let home = Home::new();
+    let session = r#"{"sessionId":"s1","messages":[{"id":"m1","role":"assistant","ts":1788256790000,"modelInfo":{"id":"m","provider":"p"},"metrics":{"inputTokens":10,"outputTokens":5}}]}"#;
+    home.write(".cline/data/sessions/s1/s1.messages.json", session);
+    let chat = r#"{"sessionId":"s2","messages":[{"id":"m1","timestamp":"2026-06-01T10:00:00.000Z","type":"gemini","content":"","model":"m","tokens":{"input":10,"output":5,"total":15}}]}"#;
+    home.write("old laptop/tmp/shop/chats/session-2026-06-01T10-00-0b7f1d00.json", chat);
+    let root = home.path().join("old laptop/tmp");
+    let config =
+        format!("[providers.cline]\nenabled = false\n[providers.gemini-cli]\nroots = [{root:?}]\n");
+    home.write(".config/tallyd/config.toml", config);
+    let agent = |home: &Home, id: &str| {
+        let agents = home.json(&["providers"]);
+        let agents = agents.as_array().unwrap();
+        agents.iter().find(|agent| agent["provider"] == id).unwrap().clone()
+    };
+    home.tallyd(&["backfill"]);
+    let (cline, gemini) = (agent(&home, "cline"), agent(&home, "gemini-cli"));
+    assert_eq!((&cline["enabled"], &cline["stored"]), (&json!(false), &json!(null)), "{cline}");
+    assert_eq!(gemini["stored"]["message_count"], 1, "{gemini}");
+    assert_eq!((&gemini["found"], &gemini["quality"]), (&json!(true), &json!(["per_call"])));
+    assert!(home.tallyd(&["providers"]).contains("switched off"));
+    fs::remove_file(home.path().join(".config/tallyd/config.toml")).unwrap();
+    home.tallyd(&["backfill"]);
+    assert_eq!(agent(&home, "cline")["stored"]["message_count"], 1);
+    assert_eq!(agent(&home, "gemini-cli")["stored"]["message_count"], 1, "what was counted stays");
 }

@@ -14,9 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use providers::{Appended, Parsed, Provider, Storage, nowhere};
+use providers::{Appended, Parsed, Provider, Quality, Storage, nowhere};
 use rusqlite::Connection;
-use usage::{Role, Source};
+use usage::{Flags, Role, Source};
 
 use folder::{Folder, ROOT, statements};
 use reading::{Reading, Rows, Saved, Table, check, check_input, files_below, series_of};
@@ -191,6 +191,24 @@ fn a_document_read_at_every_save_has_the_rows_of_its_last_save_and_what_went_bef
             assert!(saved.read(&fixtures.folder.0[name]), "{name}");
             for (key, event) in fixtures.check(name, None, false).events {
                 assert_eq!(saved.rows.events.get(&key), Some(&event), "{name}");
+            }
+        }
+    }
+}
+
+/// Nobody takes an estimate for a measurement.
+#[test]
+fn a_figure_is_estimated_where_its_source_is_said_to_be_and_nowhere_else() {
+    for fixtures in Fixtures::all() {
+        for name in &fixtures.sources {
+            let is_said = fixtures.provider.quality(&fixtures.source(name).path);
+            for event in fixtures.check(name, None, false).events.values() {
+                let is_call = event.role == Role::Assistant;
+                assert_eq!(
+                    event.usage.flags.contains(Flags::ESTIMATED),
+                    is_call && is_said == Quality::Estimated,
+                    "{name}: {event:?}"
+                );
             }
         }
     }
