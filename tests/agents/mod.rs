@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rusqlite::Connection;
 use serde_json::json;
 
+use crate::support::faults::call;
 use crate::support::{Home, Service, files, integer, wait};
 
 /// How soon what an agent has written must be in the marts. Half of the time: the machine may be
@@ -100,6 +101,28 @@ fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
         (path, (hasher.finish(), modified))
     };
     files(folder).into_iter().map(look).collect()
+}
+
+/// Agents name folders after projects, and projects are called anything.
+#[test]
+fn a_folder_that_is_called_like_the_log_of_a_database_is_followed() {
+    let home = Home::new();
+    home.write(".config/tallyd/config.toml", "sweep_interval_s = 3600\n");
+    let projects = home.path().join(".claude/projects");
+    fs::create_dir_all(&projects).unwrap();
+    let service = Service::start(&home);
+    service.wait_ready();
+    let db = home.database();
+    for (n, name) in
+        ["-home-ada-my-journal", "-home-ada-my-wal", "-home-ada-my-shm"].iter().enumerate()
+    {
+        let path = format!(".claude/projects/{name}/s.jsonl");
+        home.write(&path, call(n));
+        let calls = i64::try_from(n).unwrap() + 1;
+        wait(name, || integer(&db, "SELECT count(*) FROM usage_events") == calls);
+        fs::remove_dir_all(projects.join(name)).unwrap();
+    }
+    assert_eq!(service.stop(), 0);
 }
 
 #[test]

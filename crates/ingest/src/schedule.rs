@@ -249,8 +249,8 @@ impl Schedule {
     }
 
     fn look_at(&mut self, path: &Path, watch: &Watch) {
-        // What is written beside a database is news of the database.
-        let database = foreign::database_of(path);
+        // What is written beside a database is news of the database. Folders may be called so, too.
+        let database = foreign::database_of(path).filter(|database| self.is_source(database));
         let path = database.as_deref().unwrap_or(path);
         let metadata = fs::symlink_metadata(path);
         let below = self.root_of(path);
@@ -288,6 +288,13 @@ impl Schedule {
         }
         let walked = walk.finish();
         self.absorb(walked, Scope::Part);
+    }
+
+    /// Whether a file at `path` is one that is read.
+    fn is_source(&self, path: &Path) -> bool {
+        self.roots
+            .iter()
+            .any(|root| path.starts_with(&root.path) && root.provider.is_source(&root.path, path))
     }
 
     fn root_of(&self, path: &Path) -> Option<usize> {
