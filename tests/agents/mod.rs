@@ -125,6 +125,26 @@ fn a_folder_that_is_called_like_the_log_of_a_database_is_followed() {
     assert_eq!(service.stop(), 0);
 }
 
+/// The editors' folder of application data is a root, most of which is not looked into.
+#[test]
+fn a_root_inside_of_a_folder_that_another_agent_does_not_look_into_is_awaited() {
+    let home = Home::new();
+    let root = home.path().join(".config/some/where/deep/projects");
+    let config = format!("sweep_interval_s = 3600\n[providers.claude-code]\nroots = [{root:?}]\n");
+    home.write(".config/tallyd/config.toml", config);
+    let service = Service::start(&home);
+    service.wait_ready();
+    let db = home.database();
+    for folder in root.ancestors().take(4).collect::<Vec<_>>().into_iter().rev() {
+        fs::create_dir(folder).unwrap();
+        // It is watched by now, or what comes next could be found with it.
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    home.write(".config/some/where/deep/projects/-w/s.jsonl", call(1));
+    wait("the call", || integer(&db, "SELECT count(*) FROM usage_events") == 1);
+    assert_eq!(service.stop(), 0);
+}
+
 #[test]
 fn an_agent_can_be_switched_off_and_shown_other_folders() {
     let home = Home::new();

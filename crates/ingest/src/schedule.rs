@@ -278,12 +278,12 @@ impl Schedule {
         match (below, metadata) {
             (Some(index), Ok(metadata)) => walk.below(index, path, &metadata),
             (Some(index), Err(_)) if self.roots[index].path == path => walk.root(index),
-            (Some(_), Err(_)) => {}
-            (None, _) => {
-                let on_the_way = self.roots.iter().enumerate();
-                on_the_way
-                    .filter(|(_, root)| root.path.starts_with(path))
-                    .for_each(|(index, _)| walk.root(index));
+            (Some(_), Err(_)) | (None, _) => {}
+        }
+        // It may be on the way to other roots, too, be it below another one or not.
+        for (index, root) in self.roots.iter().enumerate() {
+            if root.path != path && root.path.starts_with(path) {
+                walk.root(index);
             }
         }
         let walked = walk.finish();
