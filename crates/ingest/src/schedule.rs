@@ -40,9 +40,11 @@ const REMOTE_SWEEP: Duration = Duration::from_secs(5);
 /// How long a source that could not be read several times in a row, for a reason that may pass, is
 /// left alone.
 const RETRY_LATER: Duration = Duration::from_secs(2);
-/// A document or a database is left alone for so many times as long as reading it took, and at most
-/// so long: one that is large and written all the time takes no more than a fifth of a core.
+/// A document or a database is left alone for so many times as long as reading it took, within
+/// bounds: one that is written all the time, as an answer is streamed, takes a fifth of a core at most
+/// and mostly far less.
 const REST: u32 = 4;
+const MIN_REST: Duration = Duration::from_millis(100);
 const MAX_REST: Duration = Duration::from_millis(400);
 /// How long a source whose parser panicked is left alone.
 const QUARANTINE: Duration = Duration::from_secs(600);
@@ -485,8 +487,8 @@ impl Schedule {
                 tracked.reread = false;
                 tracked.attempt = 0;
                 let is_whole = tracked.provider.storage(&tracked.source.path).appended().is_none();
-                let rest = if is_whole { (turn.took * REST).min(MAX_REST) } else { SPACING };
-                tracked.not_before = Some(now + rest.max(SPACING));
+                let rest = (turn.took * REST).clamp(MIN_REST, MAX_REST);
+                tracked.not_before = Some(now + if is_whole { rest } else { SPACING });
             }
             Err(error) if error.is_passing() => return self.retry(id, turn.checkpoint, &error),
             Err(error) => {
