@@ -728,6 +728,23 @@ fn only_columns_that_are_needed_must_be_there() {
 }
 
 #[test]
+fn a_column_that_a_newer_version_adds_makes_no_call_a_new_one() {
+    let mut home = Home::with_store(&[]);
+    let needed = "CREATE TABLE assistant_usage_events (id INTEGER PRIMARY KEY AUTOINCREMENT, \
+        session_id, model, input_tokens, output_tokens, created_at)";
+    home.store = Some(vec![needed.to_owned(), call("S", 5, 1), call("S", 6, 1)]);
+    let (before, state) = read(&home, "");
+    for column in ["cache_read_tokens", "cache_write_tokens", "reasoning_tokens"] {
+        let added = "ALTER TABLE assistant_usage_events ADD COLUMN";
+        let added = format!("{added} {column} INTEGER NOT NULL DEFAULT 0");
+        home.store.as_mut().unwrap().push(added);
+    }
+    assert_eq!(try_read(&home, &state).unwrap().1.rows, 0, "nothing is read again");
+    let keys = |rows: &Rows| rows.events.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&read(&home, "").0), keys(&before));
+}
+
+#[test]
 fn many_rows_are_read_in_turns_and_the_state_is_bounded() {
     let session = |n: u64| format!("{}-{n}", "s".repeat(1000));
     let calls: Vec<_> = (1..=1100).map(|n| call(&session(n / 2), n, 0)).collect();
