@@ -19,13 +19,16 @@ const MAX_FILE: u64 = 64 << 20;
 pub(crate) struct Disk {
     roots: Arc<[Root]>,
     scratch: Option<PathBuf>,
+    /// How many turns before this one have failed in a way that may pass: a question that took too
+    /// long may take longer.
+    attempt: u32,
     /// Something was there and could not be read.
     failure: Mutex<Option<String>>,
 }
 
 impl Disk {
-    pub(crate) fn new(roots: Arc<[Root]>, scratch: Option<PathBuf>) -> Self {
-        Self { roots, scratch, failure: Mutex::default() }
+    pub(crate) fn new(roots: Arc<[Root]>, scratch: Option<PathBuf>, attempt: u32) -> Self {
+        Self { roots, scratch, attempt, failure: Mutex::default() }
     }
 
     /// A folder of our own for copies.
@@ -86,7 +89,7 @@ impl Surroundings for Disk {
     }
 
     fn database(&self, path: &Path, ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>) {
-        match foreign::ask(path, self.scratch.as_deref(), 0, ask) {
+        match foreign::ask(path, self.scratch.as_deref(), self.attempt, ask) {
             Ok(()) => {}
             Err(e) if e.is_missing() => {}
             Err(e) => self.failed(path, e),
@@ -104,4 +107,33 @@ fn is_absence(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput
     )
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests are the owner of the database")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn h52_a_database_beside_a_source_may_take_longer_each_time_it_took_too_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("beside.db");
+        let owner = Connection::open(&path).unwrap();
+        owner.execute_batch("CREATE TABLE t (n)").unwrap();
+        let fails_at = |attempt| {
+            let disk = Disk::new(Arc::new([]), None, attempt);
+            disk.database(&path, &mut |db| {
+                std::thread::sleep(Duration::from_millis(300));
+                let many =
+                    "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 9999)
+                    SELECT max(n) FROM r";
+                Ok(db.query_row(many, [], |_| Ok(()))?)
+            });
+            disk.take_failure().is_some()
+        };
+        assert!(fails_at(0));
+        assert!(!fails_at(5));
+    }
 }
