@@ -9,11 +9,14 @@ use providers::{DatabaseError, Surroundings};
 use rusqlite::Connection;
 
 use crate::foreign;
+use crate::lines::{Lines, Step};
 use crate::read::open_file;
 use crate::walk::Root;
 
-/// Largest file beside a source that is read.
+/// Largest file beside a source that is read whole.
 const MAX_FILE: u64 = 64 << 20;
+/// Longest line of one that is not.
+const MAX_LINE: usize = 64 << 20;
 
 /// The disk, seen from the turns of one source.
 pub(crate) struct Disk {
@@ -59,12 +62,31 @@ impl Disk {
     }
 
     fn read(path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        open_file(path).map_err(io::Error::from)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB"));
+        let file = open_file(path).map_err(io::Error::from)?;
+        if file.metadata()?.len() > MAX_FILE {
+            tracing::debug!("{} is larger than 64 MiB and left unread", path.display());
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn read_lines(path: &Path, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let file = open_file(path).map_err(io::Error::from)?;
+        let size = file.metadata()?.len();
+        let mut lines = Lines::new(file, 0, false, MAX_LINE);
+        lines.set_limit(size);
+        loop {
+            match lines.step()? {
+                Step::Line(line) => each(line),
+                Step::Oversize | Step::Dropped => {}
+                Step::End(tail) => {
+                    each(tail);
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 
@@ -77,6 +99,14 @@ impl Surroundings for Disk {
                 self.failed(path, e);
                 None
             }
+        }
+    }
+
+    fn lines(&self, path: &Path, each: &mut dyn FnMut(&[u8])) {
+        if let Err(e) = Self::read_lines(path, each)
+            && !is_absence(&e)
+        {
+            self.failed(path, e);
         }
     }
 
@@ -101,20 +131,47 @@ impl Surroundings for Disk {
     }
 }
 
-/// Whether there is nothing, or something that is neither a file nor a folder.
+/// Whether there is nothing, or something that is neither a file nor a folder, or too large: it will
+/// not be read later either.
 fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::FileTooLarge
     )
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests are the owner of the database")]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_stops_nothing_and_has_its_lines_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let disk = Disk::new(Arc::new([]), None, 0);
+        let lines = || {
+            let mut lines = Vec::new();
+            disk.lines(&path, &mut |line| lines.push(line.to_owned()));
+            lines
+        };
+        assert!(lines().is_empty(), "there is none");
+        fs::write(&path, "a\n\nb\nc").unwrap();
+        assert_eq!(lines(), [&b"a"[..], b"", b"b", b"c"]);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(MAX_FILE + 1).unwrap();
+        file.write_all_at(b"\nz", MAX_FILE - 1).unwrap();
+        assert_eq!(disk.file(&path), None);
+        let found = lines();
+        assert_eq!((&found[0][..], &found[found.len() - 1][..]), (&b"a"[..], &b"z"[..]));
+        assert_eq!(disk.take_failure(), None);
+    }
 
     #[test]
     fn h52_a_database_beside_a_source_may_take_longer_each_time_it_took_too_long() {

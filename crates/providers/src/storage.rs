@@ -131,9 +131,16 @@ impl From<rusqlite::Error> for DatabaseError {
 /// Where something is there and cannot be read now, the answer is as if it were not, and nothing of
 /// the turn that asked is kept: it is tried again.
 pub trait Surroundings: Send + Sync {
-    /// A file's bytes, if there is such a file.
+    /// A file's bytes, if there is such a file. One that is too large to be held is as good as none.
     fn file(&self, _path: &Path) -> Option<Vec<u8>> {
         None
+    }
+
+    /// The lines of a file of any size, if there is such a file; the last one may be cut off.
+    fn lines(&self, path: &Path, each: &mut dyn FnMut(&[u8])) {
+        if let Some(bytes) = self.file(path) {
+            bytes.split(|byte| *byte == b'\n').for_each(each);
+        }
     }
 
     /// The files in a folder, in no particular order.

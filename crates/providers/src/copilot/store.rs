@@ -93,9 +93,7 @@ impl State {
         }
         let home = source.path.parent().unwrap_or(&source.root);
         for path in journals(home, session) {
-            if let Some(bytes) = around.file(&path) {
-                out.retracted.extend(journal::keys(source, &path, &bytes, session));
-            }
+            out.retracted.extend(journal::keys(source, &path, around, session));
         }
         self.settled.push_back(digest);
         if self.settled.len() > MAX_SETTLED {
