@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn h52_a_database_beside_a_source_may_take_longer_each_time_it_took_too_long() {
+    fn a_database_beside_a_source_may_take_longer_each_time_it_took_too_long() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("beside.db");
         let owner = Connection::open(&path).unwrap();

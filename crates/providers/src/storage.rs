@@ -88,7 +88,8 @@ pub struct Torn;
 /// stays counted.
 pub trait Database: Sync {
     /// Reads what is new since `state` (as the last read returned it; empty at first), a few hundred
-    /// rows at most, in the read transaction that `db` is in. It must not write, nor take long.
+    /// rows at most, in the read transaction that `db` is in and that may be ended early. It must not
+    /// write, nor take long.
     fn read(
         &self,
         source: &Source,

@@ -68,6 +68,12 @@ impl Database for Store {
             }
             sessions.extend(call.session);
         }
+        drop(found);
+        drop(statement);
+        // Journals may be long, and the owner may want to empty its log meanwhile.
+        if !db.is_autocommit() {
+            db.execute_batch("END")?;
+        }
         for session in sessions {
             state.settle(source, &session, around, out);
         }
