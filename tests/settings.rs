@@ -125,3 +125,16 @@ fn an_agent_that_is_switched_off_is_not_read() {
     home.write(".claude/projects/-w/s.jsonl", "x\n");
     assert_eq!(home.json(&["backfill"])["files"], 0);
 }
+
+#[test]
+fn of_a_folder_of_many_programs_the_part_that_is_looked_into_is_shown() {
+    let home = Home::new();
+    home.write(".config/Other/settings.json", "{}");
+    let shown = home.json(&["providers"]);
+    let cline = shown.as_array().unwrap().iter().find(|agent| agent["provider"] == "cline");
+    let roots = cline.unwrap()["roots"].as_array().unwrap();
+    let shared = roots.iter().find(|root| root["path"].as_str().unwrap().contains('*')).unwrap();
+    let place = shared["path"].as_str().unwrap();
+    assert!(place.ends_with("/*/User/globalStorage/saoudrizwan.claude-dev"), "{shown}");
+    assert_eq!(shared["state"], "not there, awaited");
+}

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::now_ms;
-use crate::commands::tokens;
+use crate::commands::{root_state, tokens};
 use crate::config::{Config, Flags};
 use crate::engine::{self, Ingest, IngestPlan};
 use crate::http::{self, Listening};
@@ -405,8 +405,8 @@ fn greet(config: &Config, store: &store::Store) {
         tracing::info!("configuration from {}", config.file.display());
     }
     for root in config.roots() {
-        let found = if root.path.is_dir() { "found" } else { "not there yet, awaited" };
-        tracing::info!("{}: {} ({found})", root.provider.id(), root.path.display());
+        let (place, state) = (root.provider.place(&root.path), root_state(&root));
+        tracing::info!("{}: {} ({state})", root.provider.id(), place.display());
     }
 }
 
@@ -422,7 +422,7 @@ async fn summarize(data_dir: &Path) {
             }
             for t in totals.iter().filter(|t| t.message_count > 0) {
                 tracing::info!(
-                    "{}: {}, {} tokens, at list price {}",
+                    "{}: {}, {} tokens, cost {}",
                     t.provider,
                     text::counted(t.message_count, "call"),
                     text::count(tokens(t)),

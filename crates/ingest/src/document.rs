@@ -264,7 +264,7 @@ mod tests {
                 provider: self.letters,
                 checkpoint: &self.checkpoint,
                 reread: false,
-                around: &Arc::new(Disk::new(Arc::new([]), None)),
+                around: &Arc::new(Disk::new(Arc::new([]), None, 0)),
                 attempt: self.attempt,
             };
             let batch = whole.document(self.letters)?;

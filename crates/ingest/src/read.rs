@@ -543,7 +543,7 @@ mod tests {
             mtime_ms: 0,
         };
         let appended = provider.storage(path).appended().unwrap();
-        let around = Arc::new(Disk::new(Arc::new([]), None));
+        let around = Arc::new(Disk::new(Arc::new([]), None, 0));
         let format = Format { provider, appended, around };
         Reader::open(source, format, checkpoint, false, limits).unwrap()
     }

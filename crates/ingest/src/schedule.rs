@@ -413,7 +413,11 @@ impl Schedule {
             reread: tracked.reread,
             reader: tracked.reader.take(),
             errand,
-            around: Arc::new(Disk::new(Arc::clone(&self.roots), self.options.scratch.clone())),
+            around: Arc::new(Disk::new(
+                Arc::clone(&self.roots),
+                self.options.scratch.clone(),
+                tracked.attempt,
+            )),
             attempt: tracked.attempt,
             limits: self.limits,
             now_ms: self.options.now_ms,

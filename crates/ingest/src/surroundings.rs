@@ -9,23 +9,29 @@ use providers::{DatabaseError, Surroundings};
 use rusqlite::Connection;
 
 use crate::foreign;
+use crate::lines::{Lines, Step};
 use crate::read::open_file;
 use crate::walk::Root;
 
-/// Largest file beside a source that is read.
+/// Largest file beside a source that is read whole.
 const MAX_FILE: u64 = 64 << 20;
+/// Longest line of one that is not.
+const MAX_LINE: usize = 64 << 20;
 
 /// The disk, seen from the turns of one source.
 pub(crate) struct Disk {
     roots: Arc<[Root]>,
     scratch: Option<PathBuf>,
+    /// How many turns before this one have failed in a way that may pass: a question that took too
+    /// long may take longer.
+    attempt: u32,
     /// Something was there and could not be read.
     failure: Mutex<Option<String>>,
 }
 
 impl Disk {
-    pub(crate) fn new(roots: Arc<[Root]>, scratch: Option<PathBuf>) -> Self {
-        Self { roots, scratch, failure: Mutex::default() }
+    pub(crate) fn new(roots: Arc<[Root]>, scratch: Option<PathBuf>, attempt: u32) -> Self {
+        Self { roots, scratch, attempt, failure: Mutex::default() }
     }
 
     /// A folder of our own for copies.
@@ -56,12 +62,31 @@ impl Disk {
     }
 
     fn read(path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        open_file(path).map_err(io::Error::from)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB"));
+        let file = open_file(path).map_err(io::Error::from)?;
+        if file.metadata()?.len() > MAX_FILE {
+            tracing::debug!("{} is larger than 64 MiB and left unread", path.display());
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn read_lines(path: &Path, each: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let file = open_file(path).map_err(io::Error::from)?;
+        let size = file.metadata()?.len();
+        let mut lines = Lines::new(file, 0, false, MAX_LINE);
+        lines.set_limit(size);
+        loop {
+            match lines.step()? {
+                Step::Line(line) => each(line),
+                Step::Oversize | Step::Dropped => {}
+                Step::End(tail) => {
+                    each(tail);
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 
@@ -77,6 +102,14 @@ impl Surroundings for Disk {
         }
     }
 
+    fn lines(&self, path: &Path, each: &mut dyn FnMut(&[u8])) {
+        if let Err(e) = Self::read_lines(path, each)
+            && !is_absence(&e)
+        {
+            self.failed(path, e);
+        }
+    }
+
     fn files_in(&self, folder: &Path) -> Vec<PathBuf> {
         self.entries(folder, fs::FileType::is_file)
     }
@@ -86,7 +119,7 @@ impl Surroundings for Disk {
     }
 
     fn database(&self, path: &Path, ask: &mut dyn FnMut(&Connection) -> Result<(), DatabaseError>) {
-        match foreign::ask(path, self.scratch.as_deref(), 0, ask) {
+        match foreign::ask(path, self.scratch.as_deref(), self.attempt, ask) {
             Ok(()) => {}
             Err(e) if e.is_missing() => {}
             Err(e) => self.failed(path, e),
@@ -98,10 +131,66 @@ impl Surroundings for Disk {
     }
 }
 
-/// Whether there is nothing, or something that is neither a file nor a folder.
+/// Whether there is nothing, or something that is neither a file nor a folder, or too large: it will
+/// not be read later either.
 fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput
+        io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::FileTooLarge
     )
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests are the owner of the database")]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_stops_nothing_and_has_its_lines_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let disk = Disk::new(Arc::new([]), None, 0);
+        let lines = || {
+            let mut lines = Vec::new();
+            disk.lines(&path, &mut |line| lines.push(line.to_owned()));
+            lines
+        };
+        assert!(lines().is_empty(), "there is none");
+        fs::write(&path, "a\n\nb\nc").unwrap();
+        assert_eq!(lines(), [&b"a"[..], b"", b"b", b"c"]);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(MAX_FILE + 1).unwrap();
+        file.write_all_at(b"\nz", MAX_FILE - 1).unwrap();
+        assert_eq!(disk.file(&path), None);
+        let found = lines();
+        assert_eq!((&found[0][..], &found[found.len() - 1][..]), (&b"a"[..], &b"z"[..]));
+        assert_eq!(disk.take_failure(), None);
+    }
+
+    #[test]
+    fn a_database_beside_a_source_may_take_longer_each_time_it_took_too_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("beside.db");
+        let owner = Connection::open(&path).unwrap();
+        owner.execute_batch("CREATE TABLE t (n)").unwrap();
+        let fails_at = |attempt| {
+            let disk = Disk::new(Arc::new([]), None, attempt);
+            disk.database(&path, &mut |db| {
+                std::thread::sleep(Duration::from_millis(300));
+                let many =
+                    "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 9999)
+                    SELECT max(n) FROM r";
+                Ok(db.query_row(many, [], |_| Ok(()))?)
+            });
+            disk.take_failure().is_some()
+        };
+        assert!(fails_at(0));
+        assert!(!fails_at(5));
+    }
 }

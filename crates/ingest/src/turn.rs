@@ -203,6 +203,8 @@ fn blame(before: &Checkpoint, error: &ReadError, now_ms: i64) -> Batch {
     let mut checkpoint = before.clone();
     if error.is_missing() {
         checkpoint.missing_since_ms.get_or_insert(now_ms);
+        // What was wrong with it is not wrong with it any more.
+        checkpoint.last_error = None;
     } else {
         checkpoint.last_error = Some(error.to_string());
     }
@@ -225,4 +227,23 @@ fn nothing_of(checkpoint: &Checkpoint) -> Batch {
 /// A read that found nothing and learnt nothing is not worth a transaction.
 fn says_something(batch: &Batch, before: &Checkpoint) -> bool {
     !batch.events.is_empty() || !batch.retracted.is_empty() || batch.checkpoint != *before
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_source_that_has_gone_is_missing_and_no_longer_failing() {
+        let path = PathBuf::from("/home/ada/opencode.db");
+        let fails = |kind| ReadError::Open { path: path.clone(), source: Error::from(kind) };
+        let before = Checkpoint::at_start(1, "opencode", path.clone(), 1);
+        let failing = blame(&before, &fails(ErrorKind::PermissionDenied), 5).checkpoint;
+        assert!(failing.last_error.is_some());
+        assert_eq!(failing.missing_since_ms, None);
+        let gone = blame(&failing, &fails(ErrorKind::NotFound), 6).checkpoint;
+        assert_eq!((gone.last_error, gone.missing_since_ms), (None, Some(6)));
+    }
 }

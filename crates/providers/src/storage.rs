@@ -88,7 +88,8 @@ pub struct Torn;
 /// stays counted.
 pub trait Database: Sync {
     /// Reads what is new since `state` (as the last read returned it; empty at first), a few hundred
-    /// rows at most, in the read transaction that `db` is in. It must not write, nor take long.
+    /// rows at most, in the read transaction that `db` is in and that may be ended early. It must not
+    /// write, nor take long.
     fn read(
         &self,
         source: &Source,
@@ -131,9 +132,16 @@ impl From<rusqlite::Error> for DatabaseError {
 /// Where something is there and cannot be read now, the answer is as if it were not, and nothing of
 /// the turn that asked is kept: it is tried again.
 pub trait Surroundings: Send + Sync {
-    /// A file's bytes, if there is such a file.
+    /// A file's bytes, if there is such a file. One that is too large to be held is as good as none.
     fn file(&self, _path: &Path) -> Option<Vec<u8>> {
         None
+    }
+
+    /// The lines of a file of any size, if there is such a file; the last one may be cut off.
+    fn lines(&self, path: &Path, each: &mut dyn FnMut(&[u8])) {
+        if let Some(bytes) = self.file(path) {
+            bytes.split(|byte| *byte == b'\n').for_each(each);
+        }
     }
 
     /// The files in a folder, in no particular order.

@@ -78,6 +78,8 @@ impl<'a> Place<'a> {
         match below[..] {
             [_product] => Self::Above,
             [_product, user] if user == USER => Self::Above,
+            // The root is a product's folder itself.
+            [user, storage] if user == USER && storage == GLOBAL_STORAGE => Self::Above,
             [_product, user, storage] if user == USER && storage == GLOBAL_STORAGE => Self::Above,
             _ => Self::Elsewhere,
         }
@@ -128,6 +130,18 @@ mod tests {
             Place::of(root, &root.join("tasks"), EXTENSION),
             Place::Inside("tasks".as_ref())
         );
+    }
+
+    #[test]
+    fn a_root_may_be_the_folder_of_a_product_or_of_its_user() {
+        let storage = Path::new("/mnt/old/Code/User/globalStorage");
+        for root in ["/mnt/old/Code", "/mnt/old/Code/User"] {
+            for folder in storage.ancestors().take_while(|folder| *folder != Path::new(root)) {
+                assert_eq!(Place::of(root.as_ref(), folder, EXTENSION), Place::Above, "{root}");
+            }
+            let own = storage.join(EXTENSION).join("tasks");
+            assert_eq!(Place::of(root.as_ref(), &own, EXTENSION), Place::Inside("tasks".as_ref()));
+        }
     }
 
     #[test]

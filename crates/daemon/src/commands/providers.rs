@@ -62,7 +62,7 @@ pub(crate) fn tokens(totals: &ProviderTotals) -> i64 {
 }
 
 /// Whether a root can be read now; one that cannot is tried again and again.
-fn root_state(root: &Root) -> &'static str {
+pub(crate) fn root_state(root: &Root) -> &'static str {
     // Of a folder of many programs only what is the agent's own counts.
     if let Ok(own) = root.provider.place(&root.path).strip_prefix(root.path.join("*")) {
         let mut programs = std::fs::read_dir(&root.path).into_iter().flatten().flatten();
@@ -81,7 +81,8 @@ fn root_state(root: &Root) -> &'static str {
 }
 
 pub(super) fn root_json(root: &Root) -> serde_json::Value {
-    json!({ "provider": root.provider.id(), "path": root.path, "state": root_state(root) })
+    let path = root.provider.place(&root.path);
+    json!({ "provider": root.provider.id(), "path": path, "state": root_state(root) })
 }
 
 /// Where logs are looked for, and what is there.

@@ -218,7 +218,7 @@ impl Status {
             ("calls", Align::Right),
             ("prompts", Align::Right),
             ("tokens", Align::Right),
-            ("list price", Align::Right),
+            ("cost", Align::Right),
             ("newest", Align::Right),
         ];
         let rows: Vec<_> = stored

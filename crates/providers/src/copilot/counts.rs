@@ -1,5 +1,7 @@
 //! The counts that Copilot states, of one call or of a session so far, and what they mean.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use usage::{Flags, Skip, Tokens};
 
@@ -40,6 +42,17 @@ impl Stated {
             *whole = read(stated, flags)?;
         }
         Ok(Counts(whole))
+    }
+}
+
+/// What a call is known by: one count that is missing is as good as 0, one that is no number is not.
+impl fmt::Display for Stated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|count| match count {
+            Count::Absent => write!(f, "0,"),
+            Count::Is(n) => write!(f, "{n},"),
+            Count::Bad => write!(f, "?,"),
+        })
     }
 }
 

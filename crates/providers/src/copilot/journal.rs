@@ -15,7 +15,7 @@ use super::counts::{Counts, cost_nanousd};
 use super::line::{Line, Model, may_matter};
 use super::{ID, NO_DIRECTORY, STORE, VERSION, place, store, usage};
 use crate::record::{Count, Json, MAX_REPEATS, NotJson};
-use crate::{Around, ParseLine, Parsed, nowhere};
+use crate::{Around, ParseLine, Parsed, Surroundings, nowhere};
 
 /// Shorter lines are read in any case, so that their faults are seen: it costs little.
 const SHORT: usize = 1024;
@@ -290,14 +290,19 @@ fn identity(line: &Line<'_>, bytes: &[u8]) -> String {
 }
 
 /// The keys of all calls that a journal counts of a session while no database knows it.
-pub(super) fn keys(source: &Source, path: &Path, bytes: &[u8], session: &str) -> Vec<EventKey> {
+pub(super) fn keys(
+    source: &Source,
+    path: &Path,
+    around: &dyn Surroundings,
+    session: &str,
+) -> Vec<EventKey> {
     let source = Source { path: path.to_owned(), ..source.clone() };
     let mut journal = Journal::resume(&source, nowhere(), "");
     let mut out = Parsed::default();
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    for line in bytes.split(|byte| *byte == b'\n') {
+    around.lines(path, &mut |line| {
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         journal.parse_line(line, &mut out);
-    }
+    });
     let calls = out.events.into_iter().filter(|event| event.role == Role::Assistant);
     calls.filter(|call| *call.owner.session_id == *session).map(|call| call.key).collect()
 }

@@ -68,6 +68,12 @@ impl Database for Store {
             }
             sessions.extend(call.session);
         }
+        drop(found);
+        drop(statement);
+        // Journals may be long, and the owner may want to empty its log meanwhile.
+        if !db.is_autocommit() {
+            db.execute_batch("END")?;
+        }
         for session in sessions {
             state.settle(source, &session, around, out);
         }
@@ -93,9 +99,7 @@ impl State {
         }
         let home = source.path.parent().unwrap_or(&source.root);
         for path in journals(home, session) {
-            if let Some(bytes) = around.file(&path) {
-                out.retracted.extend(journal::keys(source, &path, &bytes, session));
-            }
+            out.retracted.extend(journal::keys(source, &path, around, session));
         }
         self.settled.push_back(digest);
         if self.settled.len() > MAX_SETTLED {
@@ -201,11 +205,13 @@ impl Call {
         })
     }
 
-    /// Ids begin again when the database is made anew: what the row says tells the two apart.
+    /// Ids begin again when the database is made anew: what the row says tells the two apart. It says
+    /// the same when a newer version of the agent adds a column to it, which may be full of zeros.
     fn key(&self) -> EventKey {
-        let Self { id, session, created_at, model, counts, .. } = self;
-        let said = digest22(format!("{created_at:?}{model:?}{counts:?}").as_bytes());
-        let session = session.as_deref().unwrap_or_default();
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (id, session) = (self.id, text(&self.session));
+        let said = [text(&self.created_at), text(&self.model), self.counts.to_string()].join("|");
+        let said = digest22(said.as_bytes());
         EventKey::new(&format!("copilot:store:{session}:{id}:{said}"))
     }
 

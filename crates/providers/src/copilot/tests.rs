@@ -728,6 +728,52 @@ fn only_columns_that_are_needed_must_be_there() {
 }
 
 #[test]
+fn a_column_that_a_newer_version_adds_makes_no_call_a_new_one() {
+    let mut home = Home::with_store(&[]);
+    let needed = "CREATE TABLE assistant_usage_events (id INTEGER PRIMARY KEY AUTOINCREMENT, \
+        session_id, model, input_tokens, output_tokens, created_at)";
+    home.store = Some(vec![needed.to_owned(), call("S", 5, 1), call("S", 6, 1)]);
+    let (before, state) = read(&home, "");
+    for column in ["cache_read_tokens", "cache_write_tokens", "reasoning_tokens"] {
+        let added = "ALTER TABLE assistant_usage_events ADD COLUMN";
+        let added = format!("{added} {column} INTEGER NOT NULL DEFAULT 0");
+        home.store.as_mut().unwrap().push(added);
+    }
+    assert_eq!(try_read(&home, &state).unwrap().1.rows, 0, "nothing is read again");
+    let keys = |rows: &Rows| rows.events.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&read(&home, "").0), keys(&before));
+}
+
+/// The agent, which empties its log whenever one of its files is asked for.
+struct Owner {
+    store: PathBuf,
+    was_kept_from_it: Mutex<Vec<bool>>,
+}
+
+impl Surroundings for Owner {
+    fn file(&self, _path: &Path) -> Option<Vec<u8>> {
+        let db = Connection::open(&self.store).unwrap();
+        db.execute_batch(&call("T", 1, 1)).unwrap();
+        let row = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        self.was_kept_from_it.lock().unwrap().push(row.unwrap());
+        None
+    }
+}
+
+#[test]
+fn journals_are_read_when_the_database_is_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let owner = Owner { store: dir.path().join(STORE), was_kept_from_it: Mutex::default() };
+    let db = Connection::open(&owner.store).unwrap();
+    db.pragma_update(None, "journal_mode", "wal").unwrap();
+    db.execute_batch(&[SESSIONS_TABLE, CALLS_TABLE, &call("S", 5, 1), "BEGIN"].join(";")).unwrap();
+    let mut out = Parsed::default();
+    Store.read(&source(STORE), &db, &owner, "", &mut out).unwrap();
+    assert_eq!(out.events.len(), 1);
+    assert_eq!(*owner.was_kept_from_it.lock().unwrap(), [false, false]);
+}
+
+#[test]
 fn many_rows_are_read_in_turns_and_the_state_is_bounded() {
     let session = |n: u64| format!("{}-{n}", "s".repeat(1000));
     let calls: Vec<_> = (1..=1100).map(|n| call(&session(n / 2), n, 0)).collect();

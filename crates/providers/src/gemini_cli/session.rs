@@ -12,7 +12,7 @@ use crate::record::{Json, MAX_REPEATS, NotJson, time_ms};
 use crate::{Around, ParseLine, Parsed, Surroundings};
 
 /// Most calls and prompts that a line states. Some lines list all messages of a session; those were
-/// nearly always stated one by one before.
+/// nearly always stated one by one before, the latest least surely so.
 const MAX_STATED: usize = 1_000;
 
 /// The lines of a session, in order.
@@ -30,7 +30,7 @@ impl Lines {
 impl ParseLine for Lines {
     /// Two records may share a line where a writer was stopped before its newline.
     fn parse_line(&mut self, line: &[u8], out: &mut Parsed) {
-        let most = out.events.len() + MAX_STATED;
+        let before = out.events.len();
         let mut json = Json::new(line);
         let mut records = 0;
         while json.peek().is_some() {
@@ -47,9 +47,11 @@ impl ParseLine for Lines {
                 Ok(None) => out.skips.add(Skip::NotAnObject),
                 Err(NotJson) => return out.skips.add(Skip::Malformed),
             }
-            if out.events.len() > most {
-                out.events.truncate(most);
-                return out.skips.add(Skip::Malformed);
+            if let Some(excess) = out.events.len().checked_sub(before + MAX_STATED)
+                && excess > 0
+            {
+                out.events.drain(before..before + excess);
+                return out.skips.add(Skip::Oversize);
             }
         }
     }

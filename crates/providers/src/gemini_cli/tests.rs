@@ -7,7 +7,7 @@ use std::fs;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use usage::{EventKey, Skips, UsageEvent, merge};
+use usage::{EventKey, Skip, Skips, UsageEvent, merge};
 
 use super::*;
 use crate::nowhere;
@@ -478,7 +478,9 @@ fn a_line_states_at_most_a_thousand_calls() {
     let messages: Vec<Value> = (0..1_500).map(|n| call(&n.to_string(), json!({}))).collect();
     let parsed = parse(S, &lines(&[json!({"$set": {"messages": messages}})]));
     assert_eq!(parsed.events.len(), 1_000);
-    assert_eq!(parsed.skips.faults(), 1);
+    let newest = parsed.events.last().map(|event| event.key.as_str());
+    assert_eq!(newest, Some("gemini:S:1499"), "the oldest were stated before");
+    assert_eq!(parsed.skips.0, [(Skip::Oversize, 1)].into());
     // A document is as long as its session.
     let parsed = parse(S_OLD, &[document(&messages)]);
     assert_eq!((parsed.events.len(), parsed.skips.faults()), (1_500, 0));
