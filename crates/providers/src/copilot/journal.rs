@@ -161,7 +161,9 @@ impl Journal {
             return;
         }
         let starts_over = self.starts_over(&before, &readings);
-        let is_stored = store::has_session(&*self.around, &self.store, self.session());
+        // What was used before the database had calls of the session is told here alone.
+        let first_ms = store::first_call_ms(&*self.around, &self.store, self.session());
+        let is_stored = first_ms.is_some_and(|first_ms| self.now_ms() >= first_ms);
         for Reading { model, digest, now, mut flags } in readings {
             let earlier = before.get(&digest).filter(|_| !starts_over);
             let tokens = earlier.map_or(now.0, |earlier| now.0.since(earlier.0)).tokens(&mut flags);
@@ -245,6 +247,10 @@ impl Journal {
         said > 0 && said.abs_diff(whole) < said.abs_diff(added)
     }
 
+    fn now_ms(&self) -> i64 {
+        self.state.ts_ms.unwrap_or(self.mtime_ms)
+    }
+
     fn session(&self) -> &Arc<str> {
         self.state.session.as_ref().unwrap_or(&self.named)
     }
@@ -253,12 +259,12 @@ impl Journal {
         if line.ts_ms.is_none() {
             usage.flags.insert(Flags::TS_GUESSED);
         }
-        let State { cwd, client, is_detached, ts_ms, .. } = &self.state;
+        let State { cwd, client, is_detached, .. } = &self.state;
         UsageEvent {
             key,
             provider: self.provider.clone(),
             role,
-            ts_ms: ts_ms.unwrap_or(self.mtime_ms),
+            ts_ms: self.now_ms(),
             copy_rank: 0,
             owner: Owner {
                 session_id: self.session().clone(),
@@ -289,12 +295,14 @@ fn identity(line: &Line<'_>, bytes: &[u8]) -> String {
     line.id.as_deref().map_or_else(|| digest22(bytes), str::to_owned)
 }
 
-/// The keys of all calls that a journal counts of a session while no database knows it.
+/// The keys of all calls since `first_ms` that a journal counts of a session while no database knows
+/// it.
 pub(super) fn keys(
     source: &Source,
     path: &Path,
     around: &dyn Surroundings,
     session: &str,
+    first_ms: i64,
 ) -> Vec<EventKey> {
     let source = Source { path: path.to_owned(), ..source.clone() };
     let mut journal = Journal::resume(&source, nowhere(), "");
@@ -304,5 +312,6 @@ pub(super) fn keys(
         journal.parse_line(line, &mut out);
     });
     let calls = out.events.into_iter().filter(|event| event.role == Role::Assistant);
-    calls.filter(|call| *call.owner.session_id == *session).map(|call| call.key).collect()
+    let is_known = |call: &UsageEvent| *call.owner.session_id == *session && call.ts_ms >= first_ms;
+    calls.filter(is_known).map(|call| call.key).collect()
 }

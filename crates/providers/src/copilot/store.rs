@@ -70,12 +70,13 @@ impl Database for Store {
         }
         drop(found);
         drop(statement);
+        let sessions = state.unsettled(db, sessions)?;
         // Journals may be long, and the owner may want to empty its log meanwhile.
         if !db.is_autocommit() {
             db.execute_batch("END")?;
         }
-        for session in sessions {
-            state.settle(source, &session, around, out);
+        for (session, first_ms) in sessions {
+            state.settle(source, &session, first_ms, around, out);
         }
         // Writing numbers, strings and lists to memory cannot fail.
         let state = serde_json::to_string(&state).unwrap_or_default();
@@ -84,22 +85,36 @@ impl Database for Store {
 }
 
 impl State {
-    /// Takes back what the session's journal has counted before the database had a row of it. From
-    /// now on the journal sees that there is one.
+    /// Of these sessions those whose journals were not looked at yet, and since when the database has
+    /// calls of them.
+    fn unsettled(
+        &self,
+        db: &Connection,
+        sessions: BTreeSet<String>,
+    ) -> rusqlite::Result<Vec<(String, i64)>> {
+        let is_new = |session: &String| !self.settled.contains(&digest22(session.as_bytes()));
+        let sessions = sessions.into_iter().filter(is_new);
+        let dated = sessions.map(|session| {
+            let first_ms = first_in(db, &session)?.unwrap_or(i64::MIN);
+            Ok((session, first_ms))
+        });
+        dated.collect()
+    }
+
+    /// Takes back what the session's journal has counted of calls that the database has. From now on
+    /// the journal sees that it has them.
     fn settle(
         &mut self,
         source: &Source,
         session: &str,
+        first_ms: i64,
         around: &dyn Surroundings,
         out: &mut Parsed,
     ) {
         let digest = digest22(session.as_bytes());
-        if self.settled.contains(&digest) {
-            return;
-        }
         let home = source.path.parent().unwrap_or(&source.root);
         for path in journals(home, session) {
-            out.retracted.extend(journal::keys(source, &path, around, session));
+            out.retracted.extend(journal::keys(source, &path, around, session, first_ms));
         }
         self.settled.push_back(digest);
         if self.settled.len() > MAX_SETTLED {
@@ -108,19 +123,26 @@ impl State {
     }
 }
 
-/// Whether the database at `path` has a call of the session. One that cannot be understood has none.
-pub(super) fn has_session(around: &dyn Surroundings, path: &Path, session: &str) -> bool {
-    let mut has_session = false;
+/// When the first call of the session was made that the database at `path` has; what a journal tells
+/// of earlier ones it does not have. One that cannot be understood has none.
+pub(super) fn first_call_ms(around: &dyn Surroundings, path: &Path, session: &str) -> Option<i64> {
+    let mut first_ms = None;
     around.database(path, &mut |db| {
-        let sql = match query(db) {
-            Ok(_) => format!("SELECT EXISTS (SELECT 1 FROM {CALLS} WHERE session_id = ?1)"),
-            Err(DatabaseError::UnsupportedSchema(_)) => return Ok(()),
+        match query(db) {
+            Ok(_) => first_ms = first_in(db, session)?,
+            Err(DatabaseError::UnsupportedSchema(_)) => {}
             Err(error) => return Err(error),
-        };
-        has_session = db.query_row(&sql, [session], |row| row.get(0))?;
+        }
         Ok(())
     });
-    has_session
+    first_ms
+}
+
+/// The same of a database that is open. A row without a usable time stands for all times.
+fn first_in(db: &Connection, session: &str) -> rusqlite::Result<Option<i64>> {
+    let sql = format!("SELECT created_at FROM {CALLS} WHERE session_id = ?1 ORDER BY id LIMIT 1");
+    let created_at = db.query_row(&sql, [session], |row| Ok(text(row.get_ref(0)?))).optional()?;
+    Ok(created_at.map(|at| at.as_deref().and_then(utc_ms).unwrap_or(i64::MIN)))
 }
 
 /// Selects what is known of calls, in the order in which [`Call::read`] takes it; conditions may be

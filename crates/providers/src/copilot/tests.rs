@@ -457,6 +457,30 @@ fn after_the_store_is_emptied_the_journal_counts_what_was_added() {
     assert_eq!(world.counts().0, [(100, 10), (70, 7)]);
 }
 
+/// An older version kept journals alone, a newer one resumes the session.
+#[test]
+fn what_was_used_before_the_store_knew_the_session_is_told_by_its_journal() {
+    let at = |line: &str, day: u32| line.replace("2026-09-20T08", &format!("2026-09-{day}T08"));
+    for order in ["jjs", "jsj", "sjs", "ssj", "js", "sj"] {
+        let mut world = World::new();
+        world.home.write(JOURNAL, &[at(&left("a", 100, 10), 18), at(&left("b", 150, 15), 19)]);
+        for read in order.chars().take(order.len() - 2) {
+            if read == 'j' { world.read_journal() } else { world.read_store() }
+        }
+        world.home.store.as_mut().unwrap().push(call("S", 70, 7));
+        world.home.write(JOURNAL, &[at(&left("c", 220, 22), 21)]);
+        for read in order.chars().skip(order.len() - 2) {
+            if read == 'j' { world.read_journal() } else { world.read_store() }
+        }
+        let expect = [(100, 10), (50, 5), (70, 7)];
+        let sorted = |mut counts: Vec<(u64, u64)>| {
+            counts.sort_unstable();
+            counts
+        };
+        assert_eq!(sorted(world.counts().0), sorted(expect.to_vec()), "{order}");
+    }
+}
+
 #[test]
 fn a_store_that_cannot_be_understood_does_not_silence_the_journal() {
     let lines = [start("S"), left("a", 100, 50)];
