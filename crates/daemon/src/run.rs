@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::now_ms;
-use crate::commands::{root_state, tokens};
+use crate::commands::{AWAITED, root_state, tokens};
 use crate::config::{Config, Flags};
 use crate::engine::{self, Ingest, IngestPlan};
 use crate::http::{self, Listening};
@@ -404,9 +404,18 @@ fn greet(config: &Config, store: &store::Store) {
     if config.file_exists {
         tracing::info!("configuration from {}", config.file.display());
     }
-    for root in config.roots() {
-        let (place, state) = (root.provider.place(&root.path), root_state(&root));
+    let roots = config.roots();
+    let is_found = |root: &&ingest::Root| root_state(root) != AWAITED;
+    let found: Vec<_> = roots.iter().filter(is_found).collect();
+    let is_any_found = !found.is_empty();
+    for root in if is_any_found { found } else { roots.iter().collect() } {
+        let (place, state) = (root.provider.place(&root.path), root_state(root));
         tracing::info!("{}: {} ({state})", root.provider.id(), place.display());
+    }
+    let awaited = roots.iter().filter(|root| !is_found(root)).count();
+    if is_any_found && awaited > 0 {
+        let places = text::counted(awaited as u64, "more place");
+        tracing::info!("{places} awaited: `tallyd providers` lists all");
     }
 }
 

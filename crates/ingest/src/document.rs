@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use providers::{Document, Parsed, Torn};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,10 @@ use crate::whole::Whole;
 
 /// Largest document that is read.
 const MAX_LEN: u64 = 256 << 20;
+
+/// Documents larger than this are held in memory one at a time.
+const LARGE: u64 = 2 << 20;
+static ROOM: Mutex<()> = Mutex::new(());
 
 /// What is kept of a document besides its fingerprint.
 #[derive(Default, Serialize, Deserialize)]
@@ -53,6 +58,7 @@ impl Whole<'_> {
             return Ok(batch);
         }
         let failed = |source| ReadError::Read { path: path.clone(), offset: 0, source };
+        let room = (now.size > LARGE).then(|| ROOM.lock().unwrap_or_else(PoisonError::into_inner));
         let bytes = opened.read().map_err(failed)?;
         if !opened.is_as_it_was().map_err(failed)? {
             return Err(ReadError::Torn { path: path.clone() });
@@ -75,6 +81,7 @@ impl Whole<'_> {
             }
             Err(Torn) => return Err(ReadError::Torn { path: path.clone() }),
         };
+        drop((bytes, room));
         // What vanished from a document stays counted, also when a newer parser does not state it.
         let keys: Vec<&EventKey> = out.events.iter().map(|event| &event.key).collect();
         let has_kept = if self.is_new() {

@@ -457,7 +457,7 @@ impl Schedule {
         tracked.recent.add(turn.lines, turn.faults);
         if turn.faults > 0 && tracked.recent.is_due(now) {
             let (path, faults) = (tracked.source.path.display(), turn.checkpoint.skips.faults());
-            tracing::info!("{path}: {faults} lines so far could not be read and were skipped");
+            tracing::info!("{path}: {faults} records so far could not be read and were skipped");
         }
         match turn.outcome {
             Ok(Next::Parent(name)) => {

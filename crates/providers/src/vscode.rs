@@ -15,21 +15,26 @@ const USER: &str = "User";
 const GLOBAL_STORAGE: &str = "globalStorage";
 
 /// What the servers are called that editors put on machines worked on from another one.
-const SERVERS: [&str; 5] = [
+const SERVERS: [&str; 8] = [
     ".vscode-server",
     ".vscode-server-insiders",
+    ".vscode-server-oss",
+    ".vscode-remote",
     ".vscodium-server",
     ".cursor-server",
     ".windsurf-server",
+    ".trae-server",
 ];
+
+/// Where code-server keeps its data, below the home folder.
+const CODE_SERVER: &str = ".local/share/code-server";
 
 /// The folders below which the storage of `extension` may be.
 pub(crate) fn roots(env: &Env, extension: &str) -> Vec<PathBuf> {
-    let servers = SERVERS.iter().map(|server| {
-        let data = env.home.join(server).join("data");
-        data.join(USER).join(GLOBAL_STORAGE).join(extension)
-    });
-    std::iter::once(application_data(env)).chain(servers).collect()
+    let servers = SERVERS.iter().map(|server| env.home.join(server).join("data"));
+    let servers = servers.chain([env.home.join(CODE_SERVER)]);
+    let storages = servers.map(|data| data.join(USER).join(GLOBAL_STORAGE).join(extension));
+    std::iter::once(application_data(env)).chain(storages).collect()
 }
 
 /// What of a root is looked into, to be shown: in the folder of application data the storage alone.
@@ -150,7 +155,8 @@ mod tests {
         let found = roots(&env, EXTENSION);
         let server = "/home/ada/.vscode-server/data/User/globalStorage/ada.helper";
         assert!(found.contains(&server.into()), "{found:?}");
-        assert_eq!(found.len(), 1 + SERVERS.len());
+        assert!(found.iter().any(|root| root.starts_with("/home/ada/.local/share/code-server")));
+        assert_eq!(found.len(), 2 + SERVERS.len());
         if cfg!(target_os = "macos") {
             assert_eq!(found[0], Path::new("/home/ada/Library/Application Support"));
             return;

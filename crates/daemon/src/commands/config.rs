@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::providers::root_table;
+use super::providers::found_table;
 use crate::cli::Json;
 use crate::config::Config;
 use crate::output;
@@ -28,6 +28,6 @@ pub(super) fn run(config: &Config, json: Json) -> anyhow::Result<ExitCode> {
         &[("setting", Align::Left), ("value", Align::Left), ("from", Align::Left)],
         &rows,
     ))?;
-    output::print(&format!("\n{}", root_table(config)))?;
+    output::print(&format!("\n{}", found_table(config)))?;
     Ok(ExitCode::SUCCESS)
 }

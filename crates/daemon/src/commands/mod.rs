@@ -17,7 +17,7 @@ use crate::cli::{Cli, Command};
 use crate::config::{Config, Flags, environment};
 use crate::run;
 
-pub(crate) use providers::{root_state, tokens};
+pub(crate) use providers::{AWAITED, root_state, tokens};
 pub(crate) use rebuild::parse_mart;
 pub(crate) use reprice::parse_day;
 

@@ -67,15 +67,15 @@ pub(crate) fn root_state(root: &Root) -> &'static str {
     if let Ok(own) = root.provider.place(&root.path).strip_prefix(root.path.join("*")) {
         let mut programs = std::fs::read_dir(&root.path).into_iter().flatten().flatten();
         let is_found = programs.any(|program| program.path().join(own).is_dir());
-        return if is_found { "found" } else { "not there, awaited" };
+        return if is_found { FOUND } else { AWAITED };
     }
     let is_there = std::fs::metadata(&root.path).and_then(|metadata| match metadata.is_dir() {
         true => std::fs::read_dir(&root.path).map(drop),
         false => Ok(()),
     });
     match is_there {
-        Ok(()) => "found",
-        Err(e) if e.kind() == ErrorKind::NotFound => "not there, awaited",
+        Ok(()) => FOUND,
+        Err(e) if e.kind() == ErrorKind::NotFound => AWAITED,
         Err(_) => "cannot be listed",
     }
 }
@@ -85,8 +85,33 @@ pub(super) fn root_json(root: &Root) -> serde_json::Value {
     json!({ "provider": root.provider.id(), "path": path, "state": root_state(root) })
 }
 
+const FOUND: &str = "found";
+/// Of a root that is not there yet.
+pub(crate) const AWAITED: &str = "not there, awaited";
+
+/// Where logs were found, and how many other places are looked at; all of them if there are none.
+pub(super) fn found_table(config: &Config) -> String {
+    let rows = root_rows(config);
+    let (awaited, found): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| row.iter().any(|cell| cell == AWAITED));
+    let is_any_found = found.iter().any(|row| row.iter().any(|cell| cell == FOUND));
+    if awaited.is_empty() || !is_any_found {
+        return root_table(config);
+    }
+    let more = text::counted(awaited.len() as u64, "more place");
+    format!("{}{more} awaited: `tallyd providers` lists all\n", as_table(&found))
+}
+
 /// Where logs are looked for, and what is there.
 pub(super) fn root_table(config: &Config) -> String {
+    as_table(&root_rows(config))
+}
+
+fn as_table(rows: &[Vec<String>]) -> String {
+    table(&[("agent", Align::Left), ("looked in", Align::Left), ("", Align::Left)], rows)
+}
+
+fn root_rows(config: &Config) -> Vec<Vec<String>> {
     let row = |root: &Root| {
         vec![
             root.provider.id().to_owned(),
@@ -98,7 +123,7 @@ pub(super) fn root_table(config: &Config) -> String {
     for id in providers::ALL.iter().map(|p| p.id()).filter(|id| !is_enabled(config, id)) {
         rows.push(vec![id.to_owned(), "-".to_owned(), "switched off in the configuration".into()]);
     }
-    table(&[("agent", Align::Left), ("looked in", Align::Left), ("", Align::Left)], &rows)
+    rows
 }
 
 fn is_enabled(config: &Config, id: &str) -> bool {
@@ -165,7 +190,7 @@ fn as_text(
         let qualities = qualities(*provider, sources);
         let state = match (is_enabled(config, id), qualities.is_empty()) {
             (false, _) => "switched off",
-            (true, false) => "found",
+            (true, false) => FOUND,
             (true, true) => "not found",
         };
         let none = ProviderTotals::default();

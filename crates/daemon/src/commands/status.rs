@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use store::{DataDir, ProviderTotals, ReadError, Reader};
 
-use super::providers::{root_json, root_table, tokens, totals_json};
+use super::providers::{found_table, root_json, root_table, tokens, totals_json};
 use crate::cli::Json;
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -163,7 +163,7 @@ impl Status {
         text.push('\n');
         text.push_str(&self.provider_table(stored));
         text.push('\n');
-        text.push_str(&root_table(config));
+        text.push_str(&found_table(config));
         let mut notes = String::new();
         for (_, error) in &stored.failing {
             notes.push_str(&format!("{}\n", text::plain(error)));
