@@ -141,7 +141,7 @@ fn digest(keys: &[&EventKey]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    fn call(key: &str, source: &Source) -> UsageEvent {
+    pub(crate) fn call(key: &str, source: &Source) -> UsageEvent {
         UsageEvent {
             key: EventKey::new(key),
             provider: "letters".into(),

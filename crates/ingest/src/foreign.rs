@@ -76,9 +76,20 @@ pub(crate) fn ask<T>(
     let patience = PATIENCE * (1 << attempt.min(MOST_DOUBLINGS));
     let before = Look::at(path)?;
     match before.way(path)? {
-        Way::Shared => answer(&open(path, "mode=ro")?, patience, ask),
+        Way::Shared => {
+            let log = before.log_file;
+            // Whoever has a log and a lock on the whole is closing it: what would be opened after
+            // that wait would be made anew.
+            let busy = if log.is_some() { Duration::ZERO } else { BUSY };
+            let answered = {
+                let db = open(path, "mode=ro")?;
+                answer(&db, (busy, patience), ask)
+            };
+            clear_up(path, log);
+            answered
+        }
         Way::Quiet => {
-            let answered = answer(&open(path, "immutable=1")?, patience, ask);
+            let answered = answer(&open(path, "immutable=1")?, (BUSY, patience), ask);
             // Whoever opens it for writing makes a write-ahead log first.
             if Look::at(path)? != before {
                 return Err(ForeignError::Changed);
@@ -91,7 +102,7 @@ pub(crate) fn ask<T>(
             if Look::at(path)? != before {
                 return Err(ForeignError::Changed);
             }
-            answer(&open(&copy.0, "mode=rw")?, patience, ask)
+            answer(&open(&copy.0, "mode=rw")?, (BUSY, patience), ask)
         }
     }
 }
@@ -111,6 +122,8 @@ enum Way {
 struct Look {
     database: (u64, u64, u64, i64),
     log: Option<(u64, u64, u64, i64)>,
+    /// The file of the log, whether there is something in it or not.
+    log_file: Option<(u64, u64)>,
     has_index: bool,
 }
 
@@ -120,9 +133,10 @@ impl Look {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        let log = fs::symlink_metadata(beside(path, "-wal")).ok();
+        let log = log_of(path);
         Ok(Self {
             database: state(&metadata),
+            log_file: log.as_ref().map(file),
             log: log.filter(|log| log.len() > 0).map(|log| state(&log)),
             has_index: beside(path, "-shm").exists(),
         })
@@ -147,6 +161,28 @@ impl Look {
 fn state(metadata: &Metadata) -> (u64, u64, u64, i64) {
     let print = fingerprint::of(metadata);
     (print.dev, print.ino, print.size, print.mtime_ns)
+}
+
+fn file(metadata: &Metadata) -> (u64, u64) {
+    let (dev, ino, ..) = state(metadata);
+    (dev, ino)
+}
+
+fn log_of(path: &Path) -> Option<Metadata> {
+    fs::symlink_metadata(beside(path, "-wal")).ok()
+}
+
+/// If the owner closed its database between a look and the opening, log and index were made anew for
+/// nobody but us. SQLite takes them away when the last one closes who may write; if the owner is back
+/// it does not.
+fn clear_up(path: &Path, before: Option<(u64, u64)>) {
+    let is_ours = log_of(path).is_some_and(|log| log.len() == 0 && Some(file(&log)) != before);
+    if is_ours && let Ok(db) = open(path, "mode=rw") {
+        let read = db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        if let Err(e) = read {
+            tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
+        }
+    }
 }
 
 /// `x.db` and `-wal` make `x.db-wal`.
@@ -202,11 +238,11 @@ fn escaped(path: &Path) -> String {
 /// Puts the question, on guard against what a database may hold.
 fn answer<T>(
     db: &Connection,
-    patience: Duration,
+    (busy, patience): (Duration, Duration),
     ask: impl FnOnce(&Connection) -> Result<T, DatabaseError>,
 ) -> Result<T, ForeignError> {
     let guard = || -> rusqlite::Result<()> {
-        db.busy_timeout(BUSY)?;
+        db.busy_timeout(busy)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
