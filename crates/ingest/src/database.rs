@@ -113,7 +113,8 @@ mod tests {
             out: &mut Parsed,
         ) -> Result<Progress, DatabaseError> {
             let before: i64 = state.parse().unwrap_or_default();
-            let mut query = db.prepare("SELECT rowid, n FROM t WHERE rowid >= ?1 ORDER BY rowid")?;
+            let mut query =
+                db.prepare("SELECT rowid, n FROM t WHERE rowid >= ?1 ORDER BY rowid")?;
             let mut rows = query.query([before])?;
             let mut last = before;
             while let Some(row) = rows.next()? {

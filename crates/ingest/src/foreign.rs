@@ -15,6 +15,7 @@ use providers::DatabaseError;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
+use usage::Fingerprint;
 
 use crate::fingerprint;
 
@@ -43,6 +44,8 @@ pub enum ForeignError {
     Sqlite(rusqlite::Error),
     #[error("it changed while it was read")]
     Changed,
+    #[error("it is empty and has a write-ahead log: it is just being copied or was cut")]
+    Empty,
     #[error("its write-ahead log has no index: its owner is starting or has crashed")]
     NoIndex,
     #[error("it has no {0}")]
@@ -77,7 +80,7 @@ pub(crate) fn ask<T>(
     let before = Look::at(path)?;
     match before.way(path)? {
         Way::Shared => {
-            let log = before.log_file;
+            let log = before.log_file.as_ref();
             // Whoever has a log and a lock on the whole is closing it: what would be opened after
             // that wait would be made anew.
             let busy = if log.is_some() { Duration::ZERO } else { BUSY };
@@ -118,13 +121,18 @@ enum Way {
 }
 
 /// What stands at the path of a database and beside it.
-#[derive(PartialEq)]
 struct Look {
     database: (u64, u64, u64, i64),
     log: Option<(u64, u64, u64, i64)>,
     /// The file of the log, whether there is something in it or not.
-    log_file: Option<(u64, u64)>,
+    log_file: Option<Fingerprint>,
     has_index: bool,
+}
+
+impl PartialEq for Look {
+    fn eq(&self, other: &Self) -> bool {
+        (self.database, self.log, self.has_index) == (other.database, other.log, other.has_index)
+    }
 }
 
 impl Look {
@@ -136,7 +144,7 @@ impl Look {
         let log = log_of(path);
         Ok(Self {
             database: state(&metadata),
-            log_file: log.as_ref().map(file),
+            log_file: log.as_ref().map(fingerprint::of),
             log: log.filter(|log| log.len() > 0).map(|log| state(&log)),
             has_index: beside(path, "-shm").exists(),
         })
@@ -145,6 +153,11 @@ impl Look {
     fn way(&self, path: &Path) -> Result<Way, ForeignError> {
         if self.log.is_none() {
             return Ok(if keeps_log(path)? { Way::Quiet } else { Way::Shared });
+        }
+        let (_, _, size, _) = self.database;
+        if size == 0 {
+            // SQLite would remove the log.
+            return Err(ForeignError::Empty);
         }
         if self.has_index {
             return Ok(Way::Shared);
@@ -163,11 +176,6 @@ fn state(metadata: &Metadata) -> (u64, u64, u64, i64) {
     (print.dev, print.ino, print.size, print.mtime_ns)
 }
 
-fn file(metadata: &Metadata) -> (u64, u64) {
-    let (dev, ino, ..) = state(metadata);
-    (dev, ino)
-}
-
 fn log_of(path: &Path) -> Option<Metadata> {
     fs::symlink_metadata(beside(path, "-wal")).ok()
 }
@@ -175,10 +183,15 @@ fn log_of(path: &Path) -> Option<Metadata> {
 /// If the owner closed its database between a look and the opening, log and index were made anew for
 /// nobody but us. SQLite takes them away when the last one closes who may write; if the owner is back
 /// it does not.
-fn clear_up(path: &Path, before: Option<(u64, u64)>) {
-    let is_ours = log_of(path).is_some_and(|log| log.len() == 0 && Some(file(&log)) != before);
+fn clear_up(path: &Path, before: Option<&Fingerprint>) {
+    let now = log_of(path).map(|log| fingerprint::of(&log));
+    let is_same =
+        |now: &Fingerprint| before.is_some_and(|before| fingerprint::same_file(before, now));
+    let is_ours = now.is_some_and(|now| now.size == 0 && !is_same(&now));
     if is_ours && let Ok(db) = open(path, "mode=rw") {
-        let read = db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        let read = db
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
         if let Err(e) = read {
             tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
         }
@@ -406,6 +419,42 @@ mod tests {
         assert_eq!(mode, "delete");
         drop(owner);
         assert_eq!(listing(dir.path()).len(), 1);
+    }
+
+    /// Its log is there when it is looked for and gone when the database is opened: then SQLite makes
+    /// another one, and its index.
+    #[test]
+    fn h50_nothing_is_left_beside_a_database_that_is_closed_while_it_is_asked() {
+        let (dir, path, owner) = place();
+        drop(owner);
+        for n in 0..200 {
+            let owner = Connection::open(&path).unwrap();
+            owner.execute_batch("INSERT INTO t VALUES (0)").unwrap();
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    let begun = Instant::now();
+                    while begun.elapsed() < Duration::from_millis(5) {
+                        // It may be busy, too.
+                        _ = count(&path);
+                    }
+                });
+                drop(owner);
+                reader.join().unwrap();
+            });
+            let left = fs::metadata(beside(&path, "-wal"));
+            assert!(left.is_err() || left.unwrap().len() > 0, "{n}: {:?}", listing(dir.path()));
+        }
+    }
+
+    /// A database that is just being copied to its place, over a log that was there.
+    #[test]
+    fn h50_the_log_of_a_database_that_is_empty_is_left_alone() {
+        let (_dir, path, _owner) = place();
+        let (dir, copy) = crashed(&path, &["", "-wal", "-shm"]);
+        fs::write(&copy, "").unwrap();
+        let before = listing(dir.path());
+        count(&copy).unwrap_err();
+        assert_eq!(listing(dir.path()), before);
     }
 
     #[test]

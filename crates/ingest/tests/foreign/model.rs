@@ -234,7 +234,9 @@ impl Player {
             (applied.taken, applied.last.clone())
         };
         if taken != 0 {
-            return Err(format!("a run over what has not changed hands over {taken} batches: {last}"));
+            return Err(format!(
+                "a run over what has not changed hands over {taken} batches: {last}"
+            ));
         }
         self.nothing_is_left_behind()?;
         let fresh = Arc::default();
