@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use providers::{Document, Parsed, Torn};
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,9 @@ use crate::whole::Whole;
 
 /// Largest document that is read.
 const MAX_LEN: u64 = 256 << 20;
+
+/// Two changes within this time may give a file the same time.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What is kept of a document besides its fingerprint.
 #[derive(Default, Serialize, Deserialize)]
@@ -111,9 +116,14 @@ struct Opened {
 impl Opened {
     fn open(path: &Path) -> Result<Self, ReadError> {
         let file = open_file(path)?;
-        let metadata = file.metadata();
-        let metadata =
-            metadata.map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
+        let failed = |source| ReadError::Open { path: path.to_owned(), source };
+        let mut metadata = file.metadata().map_err(failed)?;
+        // A change in the same moment, and as long, would show in nothing.
+        let written = metadata.modified().ok().and_then(|written| written.elapsed().ok());
+        if let Some(rest) = written.and_then(|since| TICK.checked_sub(since)) {
+            thread::park_timeout(rest);
+            metadata = file.metadata().map_err(failed)?;
+        }
         Ok(Self { print: fingerprint::of(&metadata), file })
     }
 
@@ -316,6 +326,20 @@ pub(crate) mod tests {
         let opened = Opened::open(&path).unwrap();
         desk.save("[a,b,c]");
         assert!(opened.is_as_it_was().unwrap());
+    }
+
+    /// Only one that is written from then on gets another time.
+    #[test]
+    fn h05_a_document_is_read_once_a_change_would_show_in_its_time() {
+        let mut desk = Desk::new();
+        for _ in 0..5 {
+            desk.save("[a,b]");
+            let written = std::fs::metadata(desk.dir.path().join("d")).unwrap().modified().unwrap();
+            let opened = Opened::open(&desk.dir.path().join("d")).unwrap();
+            assert!(written.elapsed().unwrap() >= TICK);
+            assert!(opened.is_as_it_was().unwrap());
+        }
+        assert_eq!(desk.turn().unwrap(), ["a", "b"]);
     }
 
     #[test]
