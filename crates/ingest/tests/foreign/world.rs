@@ -121,7 +121,7 @@ impl World {
             }
         }
         for (spot, database) in &self.databases {
-            if database.is_made && !(database.is_held && !database.keeps_log) {
+            if database.is_made && (database.keeps_log || !database.is_held) {
                 let calls = database.complete.iter().map(|call| (*call, 1)).collect();
                 rows.insert(self.database_path(*spot), calls);
             }
@@ -267,16 +267,10 @@ impl World {
         self.make(spot)?;
         self.settle_hold(spot)?;
         match verb {
-            DatabaseVerb::Insert => {
+            DatabaseVerb::Insert | DatabaseVerb::Begin => {
                 for _ in 0..n {
                     let call = self.next_call();
-                    self.insert(spot, call, true)?;
-                }
-            }
-            DatabaseVerb::Begin => {
-                for _ in 0..n {
-                    let call = self.next_call();
-                    self.insert(spot, call, false)?;
+                    self.insert(spot, call, verb == DatabaseVerb::Insert)?;
                 }
             }
             DatabaseVerb::Fill => {
