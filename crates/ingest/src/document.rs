@@ -22,14 +22,21 @@ const MAX_LEN: u64 = 256 << 20;
 /// Two changes within this time may give a file the same time.
 const TICK: Duration = Duration::from_millis(10);
 
+/// So long after it was written a document is looked at by each sweep if it leans on files beside it:
+/// they may be written later, and nothing tells of them.
+const SETTLING: Duration = Duration::from_secs(600);
+
 /// What is kept of a document besides its fingerprint.
 #[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct State {
     /// How many calls and prompts it stated, and a digest of their keys in order: tells whether what
     /// it states now begins with them.
     stated: usize,
     digest: String,
     parser: String,
+    /// A digest of all it stated, if it is to be looked at again.
+    said: String,
 }
 
 impl Whole<'_> {
@@ -65,7 +72,8 @@ impl Whole<'_> {
         fingerprint::set_content(&mut checkpoint.fingerprint, &bytes);
         let was_read = before.ino != 0;
         let is_same = was_read && fingerprint::same_content(&before, &checkpoint.fingerprint);
-        if is_same && !self.is_new() {
+        let was_settling = was_read && before.mtime_ns == 0;
+        if is_same && !self.is_new() && !was_settling {
             batch.bytes = 0;
             return Ok(batch);
         }
@@ -91,14 +99,30 @@ impl Whole<'_> {
         if was_read && !has_kept {
             checkpoint.generation += 1;
         }
-        let state = State { stated: keys.len(), digest: digest(&keys), parser };
-        checkpoint.state = serde_json::to_string(&state).unwrap_or_default();
+        let is_settling = self.around.was_asked() && opened.is_young;
+        if is_settling {
+            // No sweep finds it as it was.
+            checkpoint.fingerprint.mtime_ns = 0;
+        }
+        let said = match is_settling || was_settling {
+            true => usage::digest22(format!("{:?}{:?}", out.events, out.retracted).as_bytes()),
+            false => String::new(),
+        };
+        let state = State { stated: keys.len(), digest: digest(&keys), parser, said };
+        let has_news = !is_same || self.is_new() || state.said != known.said;
+        if has_news {
+            checkpoint.state = serde_json::to_string(&state).unwrap_or_default();
+        }
         checkpoint.skips = out.skips;
         checkpoint.lines = out.events.len() as u64;
         let newest = out.events.iter().map(|event| event.ts_ms).max();
         checkpoint.last_event_ms = checkpoint.last_event_ms.max(newest);
         batch.lines = checkpoint.lines;
-        (batch.events, batch.retracted) = (out.events, out.retracted);
+        if has_news {
+            (batch.events, batch.retracted) = (out.events, out.retracted);
+        } else {
+            batch.bytes = 0;
+        }
         Ok(batch)
     }
 
@@ -111,6 +135,8 @@ impl Whole<'_> {
 struct Opened {
     file: File,
     print: Fingerprint,
+    /// It was written not long ago.
+    is_young: bool,
 }
 
 impl Opened {
@@ -124,7 +150,8 @@ impl Opened {
             thread::park_timeout(rest);
             metadata = file.metadata().map_err(failed)?;
         }
-        Ok(Self { print: fingerprint::of(&metadata), file })
+        let is_young = written.is_some_and(|since| since < SETTLING);
+        Ok(Self { print: fingerprint::of(&metadata), file, is_young })
     }
 
     fn read(&mut self) -> io::Result<Vec<u8>> {
@@ -151,6 +178,7 @@ fn digest(keys: &[&EventKey]) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a document that was left alone has an old time")]
 pub(crate) mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -195,14 +223,22 @@ pub(crate) mod tests {
             &self,
             source: &Source,
             bytes: &[u8],
-            _around: &dyn Surroundings,
+            around: &dyn Surroundings,
             state: &str,
             out: &mut Parsed,
         ) -> Result<String, Torn> {
             self.parsed.fetch_add(1, Ordering::Relaxed);
             let text = std::str::from_utf8(bytes).map_err(|_| Torn)?;
+            let project = match text.starts_with("[lean") {
+                true => around.file(&source.path.with_file_name("project")),
+                false => None,
+            };
+            let project = project.map(|bytes| String::from_utf8(bytes).unwrap());
             let letters = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or(Torn)?;
             out.events = letters.split(',').map(|letter| call(letter, source)).collect();
+            if let Some(project) = project {
+                out.events.iter_mut().for_each(|event| event.owner.project = (*project).into());
+            }
             Ok(format!("{state}+"))
         }
     }
@@ -340,6 +376,37 @@ pub(crate) mod tests {
             assert!(opened.is_as_it_was().unwrap());
         }
         assert_eq!(desk.turn().unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn h05_what_comes_beside_a_document_after_it_is_seen_at_the_next_look() {
+        let mut desk = Desk::new();
+        let is_dirty = |desk: &Desk| {
+            let now = std::fs::metadata(desk.dir.path().join("d")).unwrap();
+            !fingerprint::unchanged(&fingerprint::of(&now), &desk.checkpoint.fingerprint)
+        };
+        desk.save("[lean,b]");
+        assert_eq!(desk.turn().unwrap(), ["lean", "b"]);
+        // It is looked at by each sweep, and nothing comes of it.
+        for _ in 0..2 {
+            assert!(is_dirty(&desk));
+            let before = desk.checkpoint.clone();
+            assert!(desk.turn().unwrap().is_empty());
+            assert_eq!(desk.checkpoint, before);
+        }
+        std::fs::write(desk.dir.path().join("project"), "/w/late").unwrap();
+        assert_eq!(desk.turn().unwrap(), ["lean", "b"]);
+        assert!(desk.turn().unwrap().is_empty());
+        assert_eq!(desk.checkpoint.generation, 0);
+        // Until it has been left alone for long.
+        let file = File::options().write(true).open(desk.dir.path().join("d")).unwrap();
+        file.set_modified(std::time::SystemTime::now() - SETTLING).unwrap();
+        assert!(desk.turn().unwrap().is_empty());
+        assert!(!is_dirty(&desk));
+        // One that leans on nothing is done with at once.
+        desk.save("[a,b]");
+        desk.turn().unwrap();
+        assert!(!is_dirty(&desk));
     }
 
     #[test]
