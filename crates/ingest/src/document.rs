@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use providers::{Document, Parsed, Torn};
 use serde::{Deserialize, Serialize};
-use usage::{Batch, EventKey, Fingerprint, Skip, Skips};
+use usage::{Batch, Checkpoint, EventKey, Fingerprint, Skip, Skips};
 
 use crate::fingerprint;
 use crate::read::{ReadError, open_file};
@@ -49,16 +49,7 @@ impl Whole<'_> {
         let now = opened.print.clone();
         let before = std::mem::replace(&mut checkpoint.fingerprint, now.clone());
         checkpoint.offset = now.size;
-        let mut batch = Batch {
-            events: Vec::new(),
-            retracted: Vec::new(),
-            checkpoint,
-            bytes: now.size,
-            lines: 0,
-            complete: true,
-            restates: false,
-            amends: true,
-        };
+        let mut batch = whole(checkpoint, now.size);
         let checkpoint = &mut batch.checkpoint;
         if now.size > MAX_LEN {
             checkpoint.skips = only(Skip::Oversize);
@@ -104,10 +95,7 @@ impl Whole<'_> {
             // No sweep finds it as it was.
             checkpoint.fingerprint.mtime_ns = 0;
         }
-        let said = match is_settling || was_settling {
-            true => usage::digest22(format!("{:?}{:?}", out.events, out.retracted).as_bytes()),
-            false => String::new(),
-        };
+        let said = if is_settling || was_settling { digest_of(&out) } else { String::new() };
         let state = State { stated: keys.len(), digest: digest(&keys), parser, said };
         let has_news = !is_same || self.is_new() || state.said != known.said;
         if has_news {
@@ -129,6 +117,24 @@ impl Whole<'_> {
     fn has_tried_enough(&self) -> bool {
         usize::try_from(self.attempt).is_ok_and(|tried| tried >= RETRIES.len())
     }
+}
+
+/// All that a document states, which is nothing so far.
+fn whole(checkpoint: Checkpoint, bytes: u64) -> Batch {
+    Batch {
+        events: Vec::new(),
+        retracted: Vec::new(),
+        checkpoint,
+        bytes,
+        lines: 0,
+        complete: true,
+        restates: false,
+        amends: true,
+    }
+}
+
+fn digest_of(out: &Parsed) -> String {
+    usage::digest22(format!("{:?}{:?}", out.events, out.retracted).as_bytes())
 }
 
 /// A document that was opened, and what it looked like then.
