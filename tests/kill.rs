@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::support::logs::{self, write_slowly};
+use crate::support::others;
 use crate::support::whole::{
     Files, POSITION, ROWS, Whole, database, look, progress, settle, state, stored, whole,
 };
@@ -148,12 +149,20 @@ fn h31_a_service_killed_under_load_loses_and_doubles_nothing() {
     while kills.left > 0 {
         let home = Home::new();
         let logs = logs::generate(&mut kills.random, 4, 20);
+        let others = others::generate(&mut kills.random, 2, 10);
         let done = AtomicBool::new(false);
-        let mut random = Random(kills.random.0 ^ 1 << 50);
+        let [mut random, mut other_random] = [50, 51].map(|bit| Random(kills.random.0 ^ 1 << bit));
         let run = || home.command(&["run", "--listen", "127.0.0.1:0"]);
         thread::scope(|scope| {
             scope.spawn(|| {
-                write_slowly(home.path(), &logs, &mut random, Duration::from_millis(4));
+                let pace = Duration::from_millis(4);
+                thread::scope(|writers| {
+                    let others = &others;
+                    writers.spawn(|| {
+                        others::write_slowly(home.path(), others, &mut other_random, pace);
+                    });
+                    write_slowly(home.path(), &logs, &mut random, pace);
+                });
                 done.store(true, Ordering::Release);
             });
             if !interrupted {

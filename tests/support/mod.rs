@@ -1,6 +1,7 @@
 //! A home folder, the built binary, and what is in the database afterwards.
 
 pub(crate) mod logs;
+pub(crate) mod others;
 pub(crate) mod whole;
 
 use std::collections::BTreeMap;

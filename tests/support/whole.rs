@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{DEADLINE, Dump, Home, Random, integer, logs, strings};
+use super::{DEADLINE, Dump, Home, Random, integer, logs, others, strings};
 
 /// What may differ between two runs over the same files.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,12 +22,25 @@ pub(crate) enum Files {
 /// are not among it.
 pub(crate) fn state(db: &Connection, files: Files) -> Dump {
     let (of_event, of_source): (&[&str], &[&str]) = match files {
-        Files::Still => (&["id"], &[]),
-        Files::Changing => (&["id", "source_id"], &["source_id", "generation"]),
+        Files::Still => (&["id"], &["state", "skips", "marker_hash"]),
+        Files::Changing => (
+            &["id", "source_id"],
+            &["state", "skips", "marker_hash", "last_event_ms", "source_id", "generation"],
+        ),
     };
     let mut state = Dump::of(db);
     state.0.insert("usage_events", Dump::rows(db, "usage_events", of_event));
     state.0.insert("source_checkpoint", Dump::rows(db, "source_checkpoint", of_source));
+    // Of a database it is kept where its turns ended; what a journal has counted and skipped depends
+    // on when its session came into the database.
+    let left = "SELECT path || quote(state) || quote(skips) || marker_hash || quote(last_event_ms)
+        FROM source_checkpoint
+        WHERE path NOT LIKE '%.db' AND provider <> 'github-copilot' ORDER BY 1";
+    state.0.insert("what was left behind", strings(db, left));
+    let retracted = "SELECT event_key FROM retracted_keys ORDER BY 1";
+    if files == Files::Still {
+        state.0.insert("retracted_keys", strings(db, retracted));
+    }
     for cells in ["usage_cells", "project_cells"] {
         let mut rows = Dump::rows(db, cells, &["last_event_id"]);
         // An empty cell stays until `rebuild --all`: its counts, the first and the last time are 0.
@@ -62,6 +75,7 @@ pub(crate) struct Whole {
 pub(crate) fn whole(random: &mut Random, groups: usize, calls: usize) -> Whole {
     let home = Home::new();
     logs::write_all(&home, &logs::generate(random, groups, calls));
+    others::write_all(&home, &others::generate(random, groups, calls / 2));
     let begun = Instant::now();
     home.tallyd(&["backfill"]);
     let span = begun.elapsed();

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use providers::{Document, Parsed, Torn};
 use serde::{Deserialize, Serialize};
-use usage::{Batch, EventKey, Fingerprint, Skip, Skips};
+use usage::{Batch, Checkpoint, EventKey, Fingerprint, Skip, Skips};
 
 use crate::fingerprint;
 use crate::read::{ReadError, open_file};
@@ -21,15 +23,24 @@ const MAX_LEN: u64 = 256 << 20;
 /// Documents larger than this are held in memory one at a time.
 const LARGE: u64 = 2 << 20;
 static ROOM: Mutex<()> = Mutex::new(());
+/// Two changes within this time may give a file the same time.
+const TICK: Duration = Duration::from_millis(10);
+
+/// So long after it was written a document is looked at by each sweep if it leans on files beside it:
+/// they may be written later, and nothing tells of them.
+const SETTLING: Duration = Duration::from_secs(600);
 
 /// What is kept of a document besides its fingerprint.
 #[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct State {
     /// How many calls and prompts it stated, and a digest of their keys in order: tells whether what
     /// it states now begins with them.
     stated: usize,
     digest: String,
     parser: String,
+    /// A digest of all it stated, if it is to be looked at again.
+    said: String,
 }
 
 impl Whole<'_> {
@@ -42,16 +53,7 @@ impl Whole<'_> {
         let now = opened.print.clone();
         let before = std::mem::replace(&mut checkpoint.fingerprint, now.clone());
         checkpoint.offset = now.size;
-        let mut batch = Batch {
-            events: Vec::new(),
-            retracted: Vec::new(),
-            checkpoint,
-            bytes: now.size,
-            lines: 0,
-            complete: true,
-            restates: false,
-            amends: true,
-        };
+        let mut batch = whole(checkpoint, now.size);
         let checkpoint = &mut batch.checkpoint;
         if now.size > MAX_LEN {
             checkpoint.skips = only(Skip::Oversize);
@@ -66,7 +68,8 @@ impl Whole<'_> {
         fingerprint::set_content(&mut checkpoint.fingerprint, &bytes);
         let was_read = before.ino != 0;
         let is_same = was_read && fingerprint::same_content(&before, &checkpoint.fingerprint);
-        if is_same && !self.is_new() {
+        let was_settling = was_read && before.mtime_ns == 0;
+        if is_same && !self.is_new() && !was_settling {
             batch.bytes = 0;
             return Ok(batch);
         }
@@ -93,14 +96,27 @@ impl Whole<'_> {
         if was_read && !has_kept {
             checkpoint.generation += 1;
         }
-        let state = State { stated: keys.len(), digest: digest(&keys), parser };
-        checkpoint.state = serde_json::to_string(&state).unwrap_or_default();
+        let is_settling = self.around.was_asked() && opened.is_young;
+        if is_settling {
+            // No sweep finds it as it was.
+            checkpoint.fingerprint.mtime_ns = 0;
+        }
+        let said = if is_settling || was_settling { digest_of(&out) } else { String::new() };
+        let state = State { stated: keys.len(), digest: digest(&keys), parser, said };
+        let has_news = !is_same || self.is_new() || state.said != known.said;
+        if has_news {
+            checkpoint.state = serde_json::to_string(&state).unwrap_or_default();
+        }
         checkpoint.skips = out.skips;
         checkpoint.lines = out.events.len() as u64;
         let newest = out.events.iter().map(|event| event.ts_ms).max();
         checkpoint.last_event_ms = checkpoint.last_event_ms.max(newest);
         batch.lines = checkpoint.lines;
-        (batch.events, batch.retracted) = (out.events, out.retracted);
+        if has_news {
+            (batch.events, batch.retracted) = (out.events, out.retracted);
+        } else {
+            batch.bytes = 0;
+        }
         Ok(batch)
     }
 
@@ -109,19 +125,45 @@ impl Whole<'_> {
     }
 }
 
+/// All that a document states, which is nothing so far.
+fn whole(checkpoint: Checkpoint, bytes: u64) -> Batch {
+    Batch {
+        events: Vec::new(),
+        retracted: Vec::new(),
+        checkpoint,
+        bytes,
+        lines: 0,
+        complete: true,
+        restates: false,
+        amends: true,
+    }
+}
+
+fn digest_of(out: &Parsed) -> String {
+    usage::digest22(format!("{:?}{:?}", out.events, out.retracted).as_bytes())
+}
+
 /// A document that was opened, and what it looked like then.
 struct Opened {
     file: File,
     print: Fingerprint,
+    /// It was written not long ago.
+    is_young: bool,
 }
 
 impl Opened {
     fn open(path: &Path) -> Result<Self, ReadError> {
         let file = open_file(path)?;
-        let metadata = file.metadata();
-        let metadata =
-            metadata.map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
-        Ok(Self { print: fingerprint::of(&metadata), file })
+        let failed = |source| ReadError::Open { path: path.to_owned(), source };
+        let mut metadata = file.metadata().map_err(failed)?;
+        // A change in the same moment, and as long, would show in nothing.
+        let written = metadata.modified().ok().and_then(|written| written.elapsed().ok());
+        if let Some(rest) = written.and_then(|since| TICK.checked_sub(since)) {
+            thread::park_timeout(rest);
+            metadata = file.metadata().map_err(failed)?;
+        }
+        let is_young = written.is_some_and(|since| since < SETTLING);
+        Ok(Self { print: fingerprint::of(&metadata), file, is_young })
     }
 
     fn read(&mut self) -> io::Result<Vec<u8>> {
@@ -148,7 +190,8 @@ fn digest(keys: &[&EventKey]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+#[expect(clippy::disallowed_methods, reason = "a document that was left alone has an old time")]
+pub(crate) mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -192,19 +235,27 @@ mod tests {
             &self,
             source: &Source,
             bytes: &[u8],
-            _around: &dyn Surroundings,
+            around: &dyn Surroundings,
             state: &str,
             out: &mut Parsed,
         ) -> Result<String, Torn> {
             self.parsed.fetch_add(1, Ordering::Relaxed);
             let text = std::str::from_utf8(bytes).map_err(|_| Torn)?;
+            let project = match text.starts_with("[lean") {
+                true => around.file(&source.path.with_file_name("project")),
+                false => None,
+            };
+            let project = project.map(|bytes| String::from_utf8(bytes).unwrap());
             let letters = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or(Torn)?;
             out.events = letters.split(',').map(|letter| call(letter, source)).collect();
+            if let Some(project) = project {
+                out.events.iter_mut().for_each(|event| event.owner.project = (*project).into());
+            }
             Ok(format!("{state}+"))
         }
     }
 
-    fn call(key: &str, source: &Source) -> UsageEvent {
+    pub(crate) fn call(key: &str, source: &Source) -> UsageEvent {
         UsageEvent {
             key: EventKey::new(key),
             provider: "letters".into(),
@@ -323,6 +374,51 @@ mod tests {
         let opened = Opened::open(&path).unwrap();
         desk.save("[a,b,c]");
         assert!(opened.is_as_it_was().unwrap());
+    }
+
+    /// Only one that is written from then on gets another time.
+    #[test]
+    fn h05_a_document_is_read_once_a_change_would_show_in_its_time() {
+        let mut desk = Desk::new();
+        for _ in 0..5 {
+            desk.save("[a,b]");
+            let written = std::fs::metadata(desk.dir.path().join("d")).unwrap().modified().unwrap();
+            let opened = Opened::open(&desk.dir.path().join("d")).unwrap();
+            assert!(written.elapsed().unwrap() >= TICK);
+            assert!(opened.is_as_it_was().unwrap());
+        }
+        assert_eq!(desk.turn().unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn h05_what_comes_beside_a_document_after_it_is_seen_at_the_next_look() {
+        let mut desk = Desk::new();
+        let is_dirty = |desk: &Desk| {
+            let now = std::fs::metadata(desk.dir.path().join("d")).unwrap();
+            !fingerprint::unchanged(&fingerprint::of(&now), &desk.checkpoint.fingerprint)
+        };
+        desk.save("[lean,b]");
+        assert_eq!(desk.turn().unwrap(), ["lean", "b"]);
+        // It is looked at by each sweep, and nothing comes of it.
+        for _ in 0..2 {
+            assert!(is_dirty(&desk));
+            let before = desk.checkpoint.clone();
+            assert!(desk.turn().unwrap().is_empty());
+            assert_eq!(desk.checkpoint, before);
+        }
+        std::fs::write(desk.dir.path().join("project"), "/w/late").unwrap();
+        assert_eq!(desk.turn().unwrap(), ["lean", "b"]);
+        assert!(desk.turn().unwrap().is_empty());
+        assert_eq!(desk.checkpoint.generation, 0);
+        // Until it has been left alone for long.
+        let file = File::options().write(true).open(desk.dir.path().join("d")).unwrap();
+        file.set_modified(std::time::SystemTime::now() - SETTLING).unwrap();
+        assert!(desk.turn().unwrap().is_empty());
+        assert!(!is_dirty(&desk));
+        // One that leans on nothing is done with at once.
+        desk.save("[a,b]");
+        desk.turn().unwrap();
+        assert!(!is_dirty(&desk));
     }
 
     #[test]

@@ -5,16 +5,18 @@
 //! How it is opened depends on what stands beside it, so that nothing is created there and nothing
 //! stale is read.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use providers::DatabaseError;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
+use usage::Fingerprint;
 
 use crate::fingerprint;
 
@@ -31,8 +33,13 @@ const MAX_VALUE: i32 = 64 << 20;
 const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 /// In one process a file may be opened by SQLite and by other means, but not at the same time: the
-/// other means' close drops SQLite's locks.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// other means' close drops SQLite's locks. So each database is asked by one at a time; others, which
+/// may take seconds, do not matter to it.
+static ASKED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static ANSWERED: Condvar = Condvar::new();
+
+/// There is room for one copy.
+static COPIED: Mutex<()> = Mutex::new(());
 
 /// Why a database gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +50,14 @@ pub enum ForeignError {
     Sqlite(rusqlite::Error),
     #[error("it changed while it was read")]
     Changed,
+    #[error("it is empty and has a write-ahead log: it is just being copied or was cut")]
+    Empty,
     #[error("its write-ahead log has no index: its owner is starting or has crashed")]
     NoIndex,
     #[error("it has no {0}")]
     UnsupportedSchema(String),
+    #[error("its owner has crashed, and there is no room for a copy")]
+    Crashed,
 }
 
 impl ForeignError {
@@ -72,11 +83,26 @@ pub(crate) fn ask<T>(
     attempt: u32,
     ask: impl FnOnce(&Connection) -> Result<T, DatabaseError>,
 ) -> Result<T, ForeignError> {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::at(path);
     let patience = PATIENCE * (1 << attempt.min(MOST_DOUBLINGS));
     let before = Look::at(path)?;
     match before.way(path)? {
-        Way::Shared => answer(&open(path, "mode=ro")?, patience, ask),
+        Way::Shared => {
+            // Whoever has a log and a lock on the whole is closing it: what would be opened after
+            // that wait would be made anew.
+            let busy = if before.log_file.is_some() { Duration::ZERO } else { BUSY };
+            let db = open(path, "mode=ro")?;
+            let is_readable = guard(&db, busy, patience);
+            let has_hot_journal = is_readable.as_ref().is_err_and(is_hot_journal);
+            if has_hot_journal && is_left_behind(&beside(path, "-journal"))? {
+                drop(db);
+                return as_copy((path, &before, "-journal"), scratch, patience, ask);
+            }
+            let answered = is_readable.map_err(ForeignError::Sqlite).and_then(|()| Ok(ask(&db)?));
+            drop(db);
+            clear_up(path, before.log_file.as_ref());
+            answered
+        }
         Way::Quiet => {
             let answered = answer(&open(path, "immutable=1")?, patience, ask);
             // Whoever opens it for writing makes a write-ahead log first.
@@ -85,14 +111,44 @@ pub(crate) fn ask<T>(
             }
             answered
         }
-        Way::Crashed => {
-            let Some(scratch) = scratch else { return Err(ForeignError::NoIndex) };
-            let copy = Copy::of(path, scratch)?;
-            if Look::at(path)? != before {
-                return Err(ForeignError::Changed);
-            }
-            answer(&open(&copy.0, "mode=rw")?, patience, ask)
+        Way::Crashed => as_copy((path, &before, "-wal"), scratch, patience, ask),
+    }
+}
+
+/// Asks a copy of a database that its owner's crash has left unreadable, made with what stands beside
+/// it and says how to go on.
+fn as_copy<T>(
+    (path, before, suffix): (&Path, &Look, &str),
+    scratch: Option<&Path>,
+    patience: Duration,
+    ask: impl FnOnce(&Connection) -> Result<T, DatabaseError>,
+) -> Result<T, ForeignError> {
+    let Some(scratch) = scratch else { return Err(ForeignError::Crashed) };
+    let _room = COPIED.lock().unwrap_or_else(PoisonError::into_inner);
+    let copy = Copy::of(path, suffix, scratch)?;
+    if Look::at(path)? != *before {
+        return Err(ForeignError::Changed);
+    }
+    answer(&open(&copy.0, "mode=rw")?, patience, ask)
+}
+
+/// A place among those who ask.
+struct Turn<'a>(&'a Path);
+
+impl<'a> Turn<'a> {
+    fn at(path: &'a Path) -> Self {
+        let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        while !asked.insert(path.to_owned()) {
+            asked = ANSWERED.wait(asked).unwrap_or_else(PoisonError::into_inner);
         }
+        Self(path)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        ASKED.lock().unwrap_or_else(PoisonError::into_inner).remove(self.0);
+        ANSWERED.notify_all();
     }
 }
 
@@ -107,11 +163,18 @@ enum Way {
 }
 
 /// What stands at the path of a database and beside it.
-#[derive(PartialEq)]
 struct Look {
     database: (u64, u64, u64, i64),
     log: Option<(u64, u64, u64, i64)>,
+    /// The file of the log, whether there is something in it or not.
+    log_file: Option<Fingerprint>,
     has_index: bool,
+}
+
+impl PartialEq for Look {
+    fn eq(&self, other: &Self) -> bool {
+        (self.database, self.log, self.has_index) == (other.database, other.log, other.has_index)
+    }
 }
 
 impl Look {
@@ -120,9 +183,10 @@ impl Look {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        let log = fs::symlink_metadata(beside(path, "-wal")).ok();
+        let log = log_of(path);
         Ok(Self {
             database: state(&metadata),
+            log_file: log.as_ref().map(fingerprint::of),
             log: log.filter(|log| log.len() > 0).map(|log| state(&log)),
             has_index: beside(path, "-shm").exists(),
         })
@@ -132,21 +196,57 @@ impl Look {
         if self.log.is_none() {
             return Ok(if keeps_log(path)? { Way::Quiet } else { Way::Shared });
         }
+        let (_, _, size, _) = self.database;
+        if size == 0 {
+            // SQLite would remove the log.
+            return Err(ForeignError::Empty);
+        }
         if self.has_index {
             return Ok(Way::Shared);
         }
-        let written = fs::metadata(beside(path, "-wal"))?.modified()?;
-        let is_left_behind = written.elapsed().is_ok_and(|since| since > LEFT_BEHIND);
-        if is_left_behind {
+        if is_left_behind(&beside(path, "-wal"))? {
             return Ok(Way::Crashed);
         }
         Err(ForeignError::NoIndex)
     }
 }
 
+/// Whether whoever has written a journal or a log does no more.
+fn is_left_behind(path: &Path) -> io::Result<bool> {
+    let written = fs::metadata(path)?.modified()?;
+    Ok(written.elapsed().is_ok_and(|since| since > LEFT_BEHIND))
+}
+
+/// Whether a transaction was interrupted and is to be rolled back first, which its owner does.
+fn is_hot_journal(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|e| e.extended_code == ffi::SQLITE_READONLY_ROLLBACK)
+}
+
 fn state(metadata: &Metadata) -> (u64, u64, u64, i64) {
     let print = fingerprint::of(metadata);
     (print.dev, print.ino, print.size, print.mtime_ns)
+}
+
+fn log_of(path: &Path) -> Option<Metadata> {
+    fs::symlink_metadata(beside(path, "-wal")).ok()
+}
+
+/// If the owner closed its database between a look and the opening, log and index were made anew for
+/// nobody but us. SQLite takes them away when the last one closes who may write; if the owner is back
+/// it does not.
+fn clear_up(path: &Path, before: Option<&Fingerprint>) {
+    let now = log_of(path).map(|log| fingerprint::of(&log));
+    let is_same =
+        |now: &Fingerprint| before.is_some_and(|before| fingerprint::same_file(before, now));
+    let is_ours = now.is_some_and(|now| now.size == 0 && !is_same(&now));
+    if is_ours && let Ok(db) = open(path, "mode=rw") {
+        let read = db
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
+        if let Err(e) = read {
+            tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
+        }
+    }
 }
 
 /// `x.db` and `-wal` make `x.db-wal`.
@@ -199,47 +299,50 @@ fn escaped(path: &Path) -> String {
     })
 }
 
-/// Puts the question, on guard against what a database may hold.
+/// Puts the question to a database that nobody writes to.
 fn answer<T>(
     db: &Connection,
     patience: Duration,
     ask: impl FnOnce(&Connection) -> Result<T, DatabaseError>,
 ) -> Result<T, ForeignError> {
-    let guard = || -> rusqlite::Result<()> {
-        db.busy_timeout(BUSY)?;
-        db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
-        let deadline = Instant::now() + patience;
-        db.progress_handler(STEPS, Some(move || Instant::now() > deadline))?;
-        db.execute_batch(
-            "PRAGMA query_only = 1;
-            PRAGMA cell_size_check = 1;
-            PRAGMA mmap_size = 0;
-            BEGIN",
-        )
-    };
-    guard().map_err(ForeignError::Sqlite)?;
+    guard(db, BUSY, patience).map_err(ForeignError::Sqlite)?;
     Ok(ask(db)?)
 }
 
-/// A copy of a database and its log; it goes when this does.
+/// Begins to read, on guard against what a database may hold.
+fn guard(db: &Connection, busy: Duration, patience: Duration) -> rusqlite::Result<()> {
+    db.busy_timeout(busy)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    let deadline = Instant::now() + patience;
+    db.progress_handler(STEPS, Some(move || Instant::now() > deadline))?;
+    db.execute_batch(
+        "PRAGMA query_only = 1;
+        PRAGMA cell_size_check = 1;
+        PRAGMA mmap_size = 0;
+        BEGIN;
+        SELECT 1 FROM sqlite_schema LIMIT 1",
+    )
+}
+
+/// A copy of a database and its log or journal; it goes when this does.
 struct Copy(PathBuf);
 
 impl Copy {
-    fn of(path: &Path, scratch: &Path) -> io::Result<Self> {
+    fn of(path: &Path, suffix: &str, scratch: &Path) -> io::Result<Self> {
         fs::create_dir_all(scratch)?;
         let copy = Self(scratch.join("copy.db"));
         fs::copy(path, &copy.0)?;
-        fs::copy(beside(path, "-wal"), beside(&copy.0, "-wal"))?;
+        fs::copy(beside(path, suffix), beside(&copy.0, suffix))?;
         Ok(copy)
     }
 }
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        for path in [self.0.clone(), beside(&self.0, "-wal"), beside(&self.0, "-shm")] {
-            _ = fs::remove_file(path);
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            _ = fs::remove_file(beside(&self.0, suffix));
         }
         if let Some(folder) = self.0.parent() {
             _ = fs::remove_dir(folder);
@@ -319,9 +422,57 @@ mod tests {
         log.set_modified(SystemTime::now() - LEFT_BEHIND - Duration::from_secs(1)).unwrap();
         let before = listing(dir.path());
         assert_eq!(look().unwrap(), 1);
-        assert!(matches!(count(&copy), Err(ForeignError::NoIndex)), "without a place for a copy");
+        assert!(matches!(count(&copy), Err(ForeignError::Crashed)), "without a place for a copy");
         assert_eq!(listing(dir.path()), before);
         assert!(!scratch.exists());
+    }
+
+    /// In one that keeps no log a crash leaves a journal, and half of a transaction in the database.
+    #[test]
+    fn h49_a_transaction_that_a_crash_has_cut_short_is_not_seen() {
+        let (_dir, path, owner) = place();
+        let mode = "PRAGMA journal_mode = delete; PRAGMA cache_size = 1; CREATE TABLE pad (text)";
+        owner.execute_batch(mode).unwrap_or_default();
+        owner
+            .execute_batch(
+                "BEGIN; INSERT INTO t VALUES (2);
+                WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 1000)
+                INSERT INTO pad SELECT hex(zeroblob(1000)) FROM r",
+            )
+            .unwrap();
+        let (dir, copy) = crashed(&path, &["", "-journal"]);
+        let ours = tempfile::tempdir().unwrap();
+        let look = || ask(&copy, Some(&ours.path().join("scratch")), 0, count_in);
+        // Its owner may be about to clear up.
+        let soon = look().unwrap_err();
+        assert!(matches!(&soon, ForeignError::Sqlite(e) if is_hot_journal(e)), "{soon:?}");
+        let journal = File::options().write(true).open(beside(&copy, "-journal")).unwrap();
+        journal.set_modified(SystemTime::now() - LEFT_BEHIND - Duration::from_secs(1)).unwrap();
+        let before = listing(dir.path());
+        assert_eq!(look().unwrap(), 1);
+        assert_eq!(listing(dir.path()), before);
+        assert_eq!(listing(ours.path()), []);
+    }
+
+    #[test]
+    fn h48_a_database_that_takes_long_holds_up_no_other_one() {
+        let (_dir, path, _owner) = place();
+        let (_other_dir, other, _other_owner) = place();
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let (begun, has_begun) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                let slow = ask(&path, None, 0, |_| {
+                    begun.send(()).unwrap();
+                    is_done.recv_timeout(Duration::from_secs(20)).unwrap();
+                    Ok(())
+                });
+                slow.unwrap();
+            });
+            has_begun.recv().unwrap();
+            assert_eq!(count(&other).unwrap(), 1);
+            done.send(()).unwrap();
+        });
     }
 
     #[test]
@@ -370,6 +521,42 @@ mod tests {
         assert_eq!(mode, "delete");
         drop(owner);
         assert_eq!(listing(dir.path()).len(), 1);
+    }
+
+    /// Its log is there when it is looked for and gone when the database is opened: then SQLite makes
+    /// another one, and its index.
+    #[test]
+    fn h50_nothing_is_left_beside_a_database_that_is_closed_while_it_is_asked() {
+        let (dir, path, owner) = place();
+        drop(owner);
+        for n in 0..100 {
+            let owner = Connection::open(&path).unwrap();
+            owner.execute_batch("INSERT INTO t VALUES (0)").unwrap();
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    let begun = Instant::now();
+                    while begun.elapsed() < Duration::from_millis(5) {
+                        // It may be busy, too.
+                        _ = count(&path);
+                    }
+                });
+                drop(owner);
+                reader.join().unwrap();
+            });
+            let left = fs::metadata(beside(&path, "-wal"));
+            assert!(left.is_err() || left.unwrap().len() > 0, "{n}: {:?}", listing(dir.path()));
+        }
+    }
+
+    /// A database that is just being copied to its place, over a log that was there.
+    #[test]
+    fn h50_the_log_of_a_database_that_is_empty_is_left_alone() {
+        let (_dir, path, _owner) = place();
+        let (dir, copy) = crashed(&path, &["", "-wal", "-shm"]);
+        fs::write(&copy, "").unwrap();
+        let before = listing(dir.path());
+        count(&copy).unwrap_err();
+        assert_eq!(listing(dir.path()), before);
     }
 
     #[test]

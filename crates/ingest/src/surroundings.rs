@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use providers::{DatabaseError, Surroundings};
@@ -27,16 +28,27 @@ pub(crate) struct Disk {
     attempt: u32,
     /// Something was there and could not be read.
     failure: Mutex<Option<String>>,
+    was_asked: AtomicBool,
 }
 
 impl Disk {
     pub(crate) fn new(roots: Arc<[Root]>, scratch: Option<PathBuf>, attempt: u32) -> Self {
-        Self { roots, scratch, attempt, failure: Mutex::default() }
+        let (failure, was_asked) = (Mutex::default(), AtomicBool::new(false));
+        Self { roots, scratch, attempt, failure, was_asked }
     }
 
     /// A folder of our own for copies.
     pub(crate) fn scratch(&self) -> Option<&Path> {
         self.scratch.as_deref()
+    }
+
+    /// Whether anything was asked about files beside the source.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.was_asked.load(Ordering::Relaxed)
+    }
+
+    fn ask(&self) {
+        self.was_asked.store(true, Ordering::Relaxed);
     }
 
     /// Why an answer since the last time this was asked is not to be relied on.
@@ -50,6 +62,7 @@ impl Disk {
     }
 
     fn entries(&self, folder: &Path, is_wanted: fn(&fs::FileType) -> bool) -> Vec<PathBuf> {
+        self.ask();
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let entries = entries.unwrap_or_else(|e| {
             if !is_absence(&e) {
@@ -92,6 +105,7 @@ impl Disk {
 
 impl Surroundings for Disk {
     fn file(&self, path: &Path) -> Option<Vec<u8>> {
+        self.ask();
         match Self::read(path) {
             Ok(bytes) => Some(bytes),
             Err(e) if is_absence(&e) => None,
