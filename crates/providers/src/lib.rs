@@ -10,6 +10,8 @@ mod codex;
 mod copilot;
 mod gemini_cli;
 mod opencode;
+mod parts;
+mod qwen_code;
 mod record;
 mod storage;
 mod vscode;
@@ -31,6 +33,7 @@ pub const ALL: &[&dyn Provider] = &[
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
     &opencode::OpenCode,
+    &qwen_code::QwenCode,
 ];
 
 /// A coding agent whose usage is read.
