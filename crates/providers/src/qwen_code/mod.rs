@@ -20,7 +20,6 @@ mod document;
 mod ledger;
 mod line;
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "fixtures are files")]
 mod tests;
 mod transcript;
 
@@ -87,12 +86,15 @@ impl Provider for QwenCode {
 
     /// Programs, snapshots of projects and whole working trees are in the agent's folder as well.
     fn looks_into(&self, root: &Path, folder: &Path) -> bool {
-        match in_home(root, folder).as_deref() {
-            Some([] | [LEDGER] | [PROJECTS | OLD_PROJECTS]) => true,
-            Some([PROJECTS | OLD_PROJECTS, _]) => true,
-            Some([PROJECTS | OLD_PROJECTS, _, CHATS] | [PROJECTS, _, CHATS, ARCHIVE]) => true,
-            _ => false,
-        }
+        matches!(
+            in_home(root, folder).as_deref(),
+            Some(
+                [] | [LEDGER | PROJECTS | OLD_PROJECTS]
+                    | [PROJECTS | OLD_PROJECTS, _]
+                    | [PROJECTS | OLD_PROJECTS, _, CHATS]
+                    | [PROJECTS, _, CHATS, ARCHIVE]
+            )
+        )
     }
 
     fn storage(&self, path: &Path) -> Storage {
