@@ -9,6 +9,7 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod openclaw;
 mod opencode;
 mod parts;
 mod qwen_code;
@@ -32,6 +33,7 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &openclaw::OpenClaw,
     &opencode::OpenCode,
     &qwen_code::QwenCode,
 ];
