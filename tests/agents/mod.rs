@@ -4,7 +4,9 @@
 mod cline;
 mod gemini_cli;
 mod github_copilot;
+mod openclaw;
 mod opencode;
+mod qwen_code;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -9,7 +9,10 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod openclaw;
 mod opencode;
+mod parts;
+mod qwen_code;
 mod record;
 mod storage;
 mod vscode;
@@ -30,7 +33,9 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &openclaw::OpenClaw,
     &opencode::OpenCode,
+    &qwen_code::QwenCode,
 ];
 
 /// A coding agent whose usage is read.

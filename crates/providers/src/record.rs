@@ -11,6 +11,8 @@ use std::borrow::Cow;
 
 use usage::{Flags, Skip};
 
+use crate::Parsed;
+
 /// A reader of JSON values, one after the other: a line may hold several.
 ///
 /// Each method reads one value. A value of another type than asked for is skipped and reported as
@@ -38,6 +40,32 @@ pub(crate) struct NotJson;
 
 /// Whether a value was read, and what it was.
 pub(crate) type Read<T> = Result<T, NotJson>;
+
+/// Reads what stands on a line: one record, or several where a writer was stopped before a newline.
+/// `read` reads the next value and says whether it was an object.
+pub(crate) fn each_record<'a>(
+    line: &'a [u8],
+    out: &mut Parsed,
+    mut read: impl FnMut(&mut Json<'a>, &mut Parsed) -> Read<bool>,
+) {
+    let mut json = Json::new(line);
+    let mut records = 0;
+    while json.peek().is_some() {
+        if json.skip_nuls() {
+            out.skips.add(Skip::Malformed);
+            continue;
+        }
+        records += 1;
+        if records > MAX_REPEATS {
+            return out.skips.add(Skip::Malformed);
+        }
+        match read(&mut json, out) {
+            Ok(true) => {}
+            Ok(false) => out.skips.add(Skip::NotAnObject),
+            Err(NotJson) => return out.skips.add(Skip::Malformed),
+        }
+    }
+}
 
 impl<'a> Json<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {

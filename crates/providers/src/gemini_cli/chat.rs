@@ -7,38 +7,39 @@ use std::borrow::Cow;
 
 use usage::{Flags, Skip, Tokens};
 
+use crate::parts::Said;
 use crate::record::{Count, Json, Read};
 
 /// A string that says something: not missing, not empty, not endless.
 type Text<'a> = Option<Cow<'a, str>>;
 
 #[derive(Default)]
-pub(super) struct Record<'a> {
-    pub(super) session: About<'a>,
+pub(crate) struct Record<'a> {
+    pub(crate) session: About<'a>,
     /// What changes: the session, or all messages at once that the model is shown from here on.
-    pub(super) set: About<'a>,
+    pub(crate) set: About<'a>,
     /// The message that the record itself is.
-    pub(super) message: Message<'a>,
+    pub(crate) message: Message<'a>,
 }
 
 /// What describes a session.
 #[derive(Default)]
-pub(super) struct About<'a> {
-    pub(super) session_id: Text<'a>,
+pub(crate) struct About<'a> {
+    pub(crate) session_id: Text<'a>,
     /// `main` or `subagent`.
-    pub(super) kind: Text<'a>,
-    pub(super) start_time: Text<'a>,
+    pub(crate) kind: Text<'a>,
+    pub(crate) start_time: Text<'a>,
     /// Those messages that may be calls or prompts.
-    pub(super) messages: Vec<Message<'a>>,
+    pub(crate) messages: Vec<Message<'a>>,
 }
 
 #[derive(Default)]
-pub(super) struct Message<'a> {
-    pub(super) id: Text<'a>,
-    pub(super) kind: Text<'a>,
-    pub(super) timestamp: Text<'a>,
-    pub(super) model: Text<'a>,
-    pub(super) figures: Option<Figures>,
+pub(crate) struct Message<'a> {
+    pub(crate) id: Text<'a>,
+    pub(crate) kind: Text<'a>,
+    pub(crate) timestamp: Text<'a>,
+    pub(crate) model: Text<'a>,
+    pub(crate) figures: Option<Figures>,
     /// Where the content begins: it is read only if it may be a prompt.
     content: Option<Json<'a>>,
     /// Where that begins which was shown in its place.
@@ -47,21 +48,21 @@ pub(super) struct Message<'a> {
 
 /// Counts as the model's interface reports them.
 #[derive(Default)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// With what came from the cache.
-    input: Count,
-    cached: Count,
+    pub(crate) input: Count,
+    pub(crate) cached: Count,
     /// Input that is not part of `input`.
     tool: Count,
     /// Without the thoughts.
-    output: Count,
-    thoughts: Count,
-    total: Count,
+    pub(crate) output: Count,
+    pub(crate) thoughts: Count,
+    pub(crate) total: Count,
 }
 
 impl<'a> Record<'a> {
     /// Reads the next value of a line or a document; `None` if it is no object.
-    pub(super) fn read(json: &mut Json<'a>) -> Read<Option<Self>> {
+    pub(crate) fn read(json: &mut Json<'a>) -> Read<Option<Self>> {
         let mut record = Self::default();
         let is_object = json.object(|name, json| match name {
             "$set" => {
@@ -113,17 +114,17 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    pub(super) fn is_from_model(&self) -> bool {
+    pub(crate) fn is_from_model(&self) -> bool {
         self.kind.as_deref() == Some("gemini")
     }
 
-    pub(super) fn is_from_user(&self) -> bool {
+    pub(crate) fn is_from_user(&self) -> bool {
         self.kind.as_deref() == Some("user")
     }
 
     /// Whether a person typed it. The program tells the model many things in the user's name: results
     /// of tools, what the project and the editor look like, summaries, and to go on.
-    pub(super) fn is_typed(&self) -> bool {
+    pub(crate) fn is_typed(&self) -> bool {
         const INJECTED: [&str; 7] = [
             "<session_context>",
             "<hook_context>",
@@ -142,49 +143,6 @@ impl<'a> Message<'a> {
         let is_injected = INJECTED.iter().any(|start| text.starts_with(start))
             || (text.trim_end() == GO_ON && self.shown.is_some());
         !is_injected && !said.is_tool_result && !shown.is_tool_result
-    }
-}
-
-/// What a content of one or several parts says.
-#[derive(Default)]
-struct Said {
-    /// How its first text that is not blank begins, without the space before it.
-    text: Option<String>,
-    is_tool_result: bool,
-}
-
-impl Said {
-    /// Nothing is said where there is no content, or one that cannot be read.
-    fn of(content: Option<Json<'_>>) -> Self {
-        let mut said = Self::default();
-        let Some(mut content) = content else { return said };
-        let read = match content.peek() {
-            Some(b'[') => content.array(|json| said.part(json)).map(drop),
-            _ => said.part(&mut content),
-        };
-        if read.is_err() { Self::default() } else { said }
-    }
-
-    /// A part is a text, or an object that holds one or something else.
-    fn part(&mut self, json: &mut Json<'_>) -> Read<()> {
-        let mut text = None;
-        if json.peek() == Some(b'"') {
-            text = json.opening()?;
-        } else {
-            json.object(|name, json| {
-                match name {
-                    "text" => text = json.opening()?,
-                    "functionResponse" => self.is_tool_result |= json.peek() == Some(b'{'),
-                    _ => {}
-                }
-                Ok(())
-            })?;
-        }
-        if self.text.is_none() {
-            let text = text.as_deref().map(str::trim_start).filter(|text| !text.is_empty());
-            self.text = text.map(str::to_owned);
-        }
-        Ok(())
     }
 }
 
@@ -207,7 +165,7 @@ impl Figures {
         Ok(is_object.then_some(figures))
     }
 
-    pub(super) fn tokens(&self, flags: &mut Flags) -> Result<Tokens, Skip> {
+    pub(crate) fn tokens(&self, flags: &mut Flags) -> Result<Tokens, Skip> {
         let input = self.input.clamped(flags)? + self.tool.clamped(flags)?;
         let cache_read = self.cached.clamped(flags)?;
         let reasoning = self.thoughts.clamped(flags)?;

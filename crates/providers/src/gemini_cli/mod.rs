@@ -6,7 +6,7 @@
 //! is known by its session and message wherever it stands. `chat` reads the fields, `session` says
 //! what they state, `project` knows where a folder's project is written down.
 
-mod chat;
+pub(crate) mod chat;
 mod project;
 mod session;
 #[cfg(test)]

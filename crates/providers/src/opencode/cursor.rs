@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// How far a table was read.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     /// Rows once read and where they stood; ascending, the last one is how far was read.
     marks: Vec<(i64, String)>,
     /// The latest time of a change that was seen.
@@ -22,12 +22,12 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// The rowid up to which rows were read.
-    pub(super) fn rowid(&self) -> i64 {
+    pub(crate) fn rowid(&self) -> i64 {
         self.marks.last().map_or(0, |(rowid, _)| *rowid)
     }
 
     /// Goes back to the last mark that still stands: `id_at` tells which row has a rowid now.
-    pub(super) fn rewind<E>(
+    pub(crate) fn rewind<E>(
         &mut self,
         mut id_at: impl FnMut(i64) -> Result<Option<String>, E>,
     ) -> Result<(), E> {
@@ -41,7 +41,7 @@ impl Cursor {
     }
 
     /// Remembers the row up to which was read now.
-    pub(super) fn advance(&mut self, rowid: i64, id: String) {
+    pub(crate) fn advance(&mut self, rowid: i64, id: String) {
         self.marks.push((rowid, id));
         // The farther back, the sparser: the first and the last of those that are back by the same
         // power of two. A few dozen reach over any table.

@@ -12,7 +12,7 @@
 //! left out: they repeat the messages.
 
 mod copies;
-mod cursor;
+pub(crate) mod cursor;
 mod database;
 mod message;
 mod sessions;
