@@ -5,6 +5,7 @@ mod cline;
 mod gemini_cli;
 mod github_copilot;
 mod opencode;
+mod pi;
 
 use std::collections::BTreeMap;
 use std::fs;

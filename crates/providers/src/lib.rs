@@ -10,6 +10,7 @@ mod codex;
 mod copilot;
 mod gemini_cli;
 mod opencode;
+mod pi;
 mod record;
 mod storage;
 mod vscode;
@@ -31,6 +32,7 @@ pub const ALL: &[&dyn Provider] = &[
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
     &opencode::OpenCode,
+    &pi::Pi,
 ];
 
 /// A coding agent whose usage is read.
