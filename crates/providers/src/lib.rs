@@ -9,6 +9,7 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod kimi;
 mod opencode;
 mod pi;
 mod record;
@@ -31,6 +32,7 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &kimi::Kimi,
     &opencode::OpenCode,
     &pi::Pi,
 ];
