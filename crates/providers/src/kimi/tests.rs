@@ -228,7 +228,7 @@ fn edge_03_the_model_is_the_one_that_is_set_and_rows_keep_the_one_they_had() {
 fn edge_04_the_directory_is_the_one_whose_hash_the_folder_is_named_after() {
     let files = Files::default().with(
         ".kimi/kimi.json",
-        &json!({ "work_dirs": [{ "path": "/home/ada/mill" }, { "path": "/home/ada/shop", "kaos": "local" }] }),
+        &json!({ "work_dirs": [{ "path": "/home/ada/shop", "kaos": "local" }, { "path": "/home/ada/mill" }] }),
     );
     let line = [status("1", Some(ID_1), [1, 2, 0, 0])];
     let project = |files: &Files, path: &str| {
