@@ -31,13 +31,14 @@ const NAMES: [&str; 13] = [
 ];
 
 /// What the script counts of each agent: it knows the prices of two.
-const AGENTS: [(&str, &[&str]); 6] = [
+const AGENTS: [(&str, &[&str]); 7] = [
     ("claude-code", &["recorded_cost_nanousd", "recorded_costs"]),
     ("codex", &["recorded_cost_nanousd", "recorded_costs"]),
     ("opencode", &["cost_nanousd", "unpriced"]),
     ("github-copilot", &["cost_nanousd", "unpriced"]),
     ("gemini-cli", &["cost_nanousd", "unpriced"]),
     ("cline", &["cost_nanousd", "unpriced"]),
+    ("pi", &["cost_nanousd", "unpriced"]),
 ];
 
 #[test]
@@ -177,8 +178,16 @@ fn following_the_growing_logs_ends_where_one_backfill_ends() {
 
 /// Files of the agents that are read, in a home of the corpus.
 fn agent_files(home: &Path) -> Vec<std::path::PathBuf> {
-    let folders =
-        [".claude", ".codex", ".copilot", ".gemini", ".cline", ".config", ".local/share/opencode"];
+    let folders = [
+        ".claude",
+        ".codex",
+        ".copilot",
+        ".gemini",
+        ".cline",
+        ".config",
+        ".local/share/opencode",
+        ".pi",
+    ];
     folders.iter().flat_map(|dir| files(&home.join(dir))).collect()
 }
 

@@ -5,8 +5,8 @@
     python3 tests/oracle.py --self-test               test vectors and edge cases of the sheets
 
 Written straight from the provider sheets (Claude Code = "CC", Codex = "CX", OpenCode = "OC", GitHub
-Copilot = "GH", Gemini CLI = "GE", Cline = "CL", pricing = "PR"; the numbers in comments are their
-sections and rules). Calls of Claude Code and Codex are priced; of the other agents only the costs they
+Copilot = "GH", Gemini CLI = "GE", Cline = "CL", Pi = "PI", pricing = "PR"; the numbers in comments are
+their sections and rules). Calls of Claude Code and Codex are priced; of the other agents only the costs they
 recorded themselves are added up. It shares no code with the program it checks, keeps
 everything in memory and reads whole files: clarity first. A choice the sheets leave open says CHOICE.
 """
@@ -1187,6 +1187,84 @@ def cline(home):
     return joined(found)
 
 
+# ----------------------------------------------------------------------------------------------- Pi ("PI")
+STAMPED = re.compile(r"\d{4}-\d\d-\d\dT[^_]*_(.+)", re.S)    # PI 1: <time>_<session>
+
+
+def pi_file(path, parent):
+    """PI 2: statements of one session, in order. `parent` is the session whose folder the file is in."""
+    stem = os.path.basename(path)[:-len(".jsonl")]
+    stamped = STAMPED.fullmatch(stem)
+    session, cwd, begun, forked, header = stamped[1] if stamped else stem, "", None, False, False
+    sub, asked = bool(parent), ("", "")
+    lines = [o for o, _ in objects(open(path, "rb").read(), "pi")]
+    for o in lines:
+        kind, m, at = text(o.get("type")), obj(o.get("message")), ts_ms(o.get("timestamp"))
+        if kind == "session" and not header:
+            header, session, cwd = True, text(o.get("id")) or session, text(o.get("cwd"))
+            begun, forked = at, bool(text(o.get("parentSession")) or text(o.get("branchedFrom")))
+        sub |= kind == "session_init"
+        asked = (text(o.get("modelId")) or asked[0], text(o.get("provider")) or asked[1]) \
+            if kind in ("session", "model_change") else asked
+        role = text(m.get("role")) if kind == "message" else ""
+        calls = []                                            # (record, time, on the side, key without counts)
+        if role == "assistant":
+            asked = (text(m.get("model")) or asked[0], text(m.get("provider")) or asked[1])
+            calls.append((m, first_of(ts_ms(m.get("timestamp")), at), sub, None))
+        # CHOICE: the sheet calls these a blind spot; newer versions record them, OMP as model_usage.
+        if kind in ("compaction", "branch_summary"):
+            calls.append((o | {"model": asked[0], "provider": asked[1]}, at, sub, "pi:summary:%d" % (at or 0)))
+        if kind == "model_usage":
+            calls.append((o, at, sub, None))
+        # CHOICE: a subagent that ran without a session of its own is only told in the result of its tool.
+        told_in = items(obj(m.get("details")).get("results")) if role else []
+        for reported in [r for result in told_in for r in items(obj(result).get("messages"))]:
+            if obj(reported).get("role") == "assistant":
+                calls.append((reported, ts_ms(reported.get("timestamp")), True, None))
+        who = lambda ts: dict(session=parent or session, project=cwd or "pi:unknown", cwd=cwd, ts=ts,
+                              rank=int(forked and (begun is None or ts < begun)))   # PI 5: what is older is a copy
+        for record, ts, side, key in calls:
+            u = record.get("usage")
+            try:
+                if not isinstance(u, dict) or ts is None:
+                    continue
+                counts = [count(u.get(k)) for k in ("input", "output", "cacheRead", "cacheWrite")]
+                extra = [count(obj(u.get("orchestration")).get(k)) for k in ("input", "output", "cacheRead")]
+            except BadCount:
+                continue
+            i, o_, read, write = [a + b for a, b in zip(counts, extra + [0])]
+            use = disjoint(i, o_, read, write, told(u.get("reasoning", u.get("reasoningTokens"))))
+            hour = told(u.get("cacheWrite1h", obj(u.get("cttl")).get("ephemeral1h")))
+            use |= {"cache_create_1h_tokens": min(hour, write),
+                    "web_search_requests": told(obj(u.get("server")).get("webSearch"))}
+            model = text(record.get("model")) or "unknown"
+            if some(use):                                     # PI 3: all zero is no call
+                yield statement(":".join(map(str, [key or f"pi:{ts}:{model}", *counts])), "assistant", model=model,
+                                use=use, priced=False, side=side,
+                                logged=nano(obj(u.get("cost")).get("total")) or None, **who(ts))   # PI 3: if > 0
+        ts = first_of(ts_ms(m.get("timestamp")), at)
+        pictures = [b for b in items(m.get("content")) if obj(b).get("type") == "image"]
+        injected = m.get("synthetic") is True or m.get("attribution") == "agent"
+        if role == "user" and not sub and not injected and ts is not None and (said(m.get("content")) or pictures):
+            yield statement(f"pi:prompt:{ts}", "user", **who(ts))
+
+
+def first_of(*times):
+    return next((t for t in times if t is not None), None)
+
+
+def pi(home):
+    found = []
+    for agent in (".pi", ".omp", ".prime", ".gjc", ".senpi"):
+        root = os.path.realpath(os.path.join(home, agent, "agent", "sessions"))
+        for path in walk(root, lambda n: n.endswith(".jsonl") and not n.startswith(".")):
+            folders = os.path.relpath(path, root).split(os.sep)[:-1]
+            parents = [m[1] for m in map(STAMPED.fullmatch, folders) if m]
+            if parents or len(folders) < 2:                   # a session, or in the folder of one
+                found += pi_file(path, parents[0] if parents else "")
+    return joined(found)
+
+
 # ----------------------------------------------------------------------------------------------- totals
 def measures(priced):
     """The costs of an agent that is not priced here: those it recorded, and how many calls have one."""
@@ -1493,8 +1571,53 @@ def cline_cases():
         ("CL prompts, legacy", prompts(read(task(entry(1, "task"), feedback, feedback | {"ts": 6, "text": ""}))), 2)]
 
 
+def pi_cases():
+    t, day = 1_788_256_800_000, "2026-09-01T10:00:00.000Z"
+
+    def call(at, i=3, o=200, read=9000, write=500, cost=.01, **more):
+        usage = {"input": i, "output": o, "cacheRead": read, "cacheWrite": write, "cost": {"total": cost}}
+        return {"type": "message", "timestamp": day, "message": {"role": "assistant", "model": "m", "provider": "p",
+                "usage": usage | more, "timestamp": t + at}}
+
+    def user(at, content="Hi", **more):
+        return {"type": "message", "timestamp": day, "message": {"role": "user", "content": content,
+                "timestamp": t + at} | more}
+
+    def file(sid, *lines, folder="--shop--", agent=".pi", name=None, **more):
+        head = {"type": "session", "id": sid, "timestamp": "2026-09-01T11:00:00.000Z", "cwd": "/home/ada/" + sid}
+        return {f"{agent}/agent/sessions/{folder}/{name or '2026-09-01T11-00-00-000Z_' + sid}.jsonl":
+                ((head | more,) if sid else ()) + lines}
+
+    read = lambda files: read_home(pi, files)
+    want, one = [(3, 9000, 500, 200, 0)], call(1)
+    forked = read(file("b", one, user(2)) | file("a", one, user(2), parentSession="b"))
+    title = {"type": "title", "v": 1, "title": "T"}
+    torn = read(file("", one, name="2026-09-01T11-00-00-000Z_c"))
+    mine = file("b", one)
+    titled = read({name: (title,) + lines for name, lines in mine.items()})
+    kid = dict(folder="--shop--/2026-09-01T11-00-00-000Z_b", name="Scout")
+    result = {"type": "message", "timestamp": day, "message": {"role": "toolResult", "details": {"results": [
+        {"messages": [one["message"]], "usage": {"input": 99}}]}}}
+    summary = {"type": "compaction", "timestamp": day, "usage": one["message"]["usage"]}
+    return [
+        ("PI 9.1 file and fork", (told_by(forked), prompts(forked), {r.session for r in forked}), (want, 1, {"b"})),
+        ("PI 9.2 all zero", told_by(read(file("b", call(1, 0, 0, 0, 0)))), []),
+        ("PI 9.3 title first", (told_by(titled), titled[0].session, titled[0].project), (want, "b", "/home/ada/b")),
+        ("PI 9.4 no header", (told_by(torn), torn[0].session, torn[0].project), (want, "c", "pi:unknown")),
+        ("PI 3 cost", (costs(forked), costs(read(file("b", call(1, cost=0))))), ([10_000_000], [None])),
+        ("PI 1 OMP", told_by(read(file("b", one, agent=".omp") | file("c", call(2), agent=".pi"))), want * 2),
+        ("PI 1 not a session", told_by(read(file("b", one, folder="--shop--/artifacts", name="x"))), []),
+        ("PI subagent", [(r.session, r.role) for r in read(file("k", user(1), call(2), **kid))], [("b", "assistant")]),
+        ("PI subagent not kept", told_by(read(file("b", result))), want),
+        ("PI subagent kept and told", told_by(read(file("b", result) | file("k", one, **kid))), want),
+        ("PI summary", [(r.model, r.cost) for r in read(file("b", summary, modelId="s"))], [("s", 10_000_000)]),
+        ("PI reasoning", told_by(read(file("b", call(1, reasoning=7)))), [(3, 9000, 500, 200, 7)]),
+        ("PI prompts", prompts(read(file("b", user(1), user(2, " "), user(3, [{"type": "image"}]),
+                                         user(4, synthetic=True)))), 2)]
+
+
 def self_test():
-    """PR 6: vectors 1-16 and 18; the edge cases of the sheets OC, GH, GE, CL by their rows. Of the vectors,
+    """PR 6: vectors 1-16 and 18; the edge cases of the sheets OC, GH, GE, CL, PI by their rows. Of the vectors,
     Claude counts are disjoint, OpenAI ones inclusive."""
     def cc(model, i=0, o=0, w5=0, w1=0, r=0, web=0, speed="standard", geo="", day="2026-09-01T00:00:00Z"):
         use = dict(zip(TOKENS, (i, o, r, w5 + w1, w1, 0, web))) | {"speed": speed}
@@ -1526,7 +1649,7 @@ def self_test():
         ("16a", cc("claude-opus-9", 1), None), ("16b", cc("<synthetic>", 1), None), ("16c", cc("", 1), None),
         ("18", half_up(62_500, 1000), ".000000063")]
     cases = [(f"vector {name}", got, None if want is None else int(Decimal(want) * 10**9)) for name, got, want in cases]
-    cases += opencode_cases() + copilot_cases() + gemini_cases() + cline_cases()
+    cases += opencode_cases() + copilot_cases() + gemini_cases() + cline_cases() + pi_cases()
     failed = 0
     for name, got, want in cases:
         if got != want:
@@ -1552,7 +1675,8 @@ def main():
         ap.error("HOME must be a directory")
     result = {"claude-code": totals(claude(a.home), priced=True), "codex": totals(codex(a.home), priced=True),
               "opencode": totals(opencode(a.home)), "github-copilot": totals(copilot(a.home)),
-              "gemini-cli": totals(gemini(a.home)), "cline": totals(cline(a.home))}
+              "gemini-cli": totals(gemini(a.home)), "cline": totals(cline(a.home)),
+              "pi": totals(pi(a.home))}
     if a.json:
         print(json.dumps(result, indent=1))
     else:

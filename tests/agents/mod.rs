@@ -4,8 +4,10 @@
 mod cline;
 mod gemini_cli;
 mod github_copilot;
+mod kimi;
 mod openclaw;
 mod opencode;
+mod pi;
 mod qwen_code;
 
 use std::collections::BTreeMap;

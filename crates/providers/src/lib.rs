@@ -9,9 +9,11 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod kimi;
 mod openclaw;
 mod opencode;
 mod parts;
+mod pi;
 mod qwen_code;
 mod record;
 mod storage;
@@ -33,8 +35,10 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &kimi::Kimi,
     &openclaw::OpenClaw,
     &opencode::OpenCode,
+    &pi::Pi,
     &qwen_code::QwenCode,
 ];
 

@@ -189,6 +189,19 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Reads a time in UTC milliseconds, or as RFC 3339 has it.
+    pub(crate) fn time(&mut self) -> Read<Option<i64>> {
+        /// The end of the year 9999: later times have no text form.
+        const MAX_MS: i64 = 253_402_300_799_999;
+        if self.peek() == Some(b'"') {
+            return Ok(self.text()?.as_deref().and_then(time_ms));
+        }
+        Ok(match self.count()? {
+            Count::Is(ms @ 0..=MAX_MS) => Some(ms),
+            _ => None,
+        })
+    }
+
     /// Reads a value and says whether it is `true`.
     pub(crate) fn is_true(&mut self) -> Read<bool> {
         let is_true = self.peek() == Some(b't');
@@ -733,6 +746,22 @@ mod tests {
             "2026-13-01T10:00:00Z",
         ] {
             assert_eq!(time_ms(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_may_be_milliseconds() {
+        for (json, ms) in [
+            ("1788256800100", Some(1_788_256_800_100)),
+            (r#""2026-09-01T10:00:00.100Z""#, Some(1_788_256_800_100)),
+            ("253402300799999", Some(253_402_300_799_999)),
+            ("253402300800000", None),
+            ("-1", None),
+            ("1.5", None),
+            (r#""1788256800100""#, None),
+            ("[1788256800100]", None),
+        ] {
+            assert_eq!(Json::new(json.as_bytes()).time(), Ok(ms), "{json}");
         }
     }
 
