@@ -4,6 +4,7 @@
 mod cline;
 mod gemini_cli;
 mod github_copilot;
+mod kilo_code;
 mod opencode;
 
 use std::collections::BTreeMap;

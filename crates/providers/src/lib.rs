@@ -9,9 +9,12 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod kilo_code;
 mod opencode;
 mod record;
+mod roo_tasks;
 mod storage;
+mod tasks;
 mod vscode;
 
 use std::collections::BTreeMap;
@@ -30,6 +33,7 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &kilo_code::KiloCode,
     &opencode::OpenCode,
 ];
 
