@@ -1,29 +1,8 @@
 //! Kilo Code holds its database open, as OpenCode does; its old extension saved tasks by rename.
 
-use std::fs;
-
 use super::opencode::OpenCode;
-use super::{Followed, SHOP};
+use super::{Followed, roo_code};
 use crate::support::Home;
-
-/// A task of the old extension with so many requests, the last of which has not ended yet.
-fn task(requests: i64) -> String {
-    let entry = |n: i64| {
-        let figures = match n < requests {
-            true => format!(
-                r#",\"tokensIn\":1000,\"tokensOut\":{n},\"cacheWrites\":0,\"cacheReads\":900,\"cost\":0.01"#
-            ),
-            false => String::new(),
-        };
-        format!(
-            r##"{{"ts":{},"type":"say","say":"api_req_started","text":"{{\"request\":\"{} # Current Workspace Directory ({SHOP}) Files\",\"apiProtocol\":\"anthropic\"{figures}}}"}}"##,
-            1_770_000_000_000 + n,
-            "y".repeat(6_000),
-        )
-    };
-    let entries: Vec<String> = (1..=requests).map(entry).collect();
-    format!("[{}]", entries.join(","))
-}
 
 #[test]
 fn kilo_code_is_followed_in_its_database_and_in_its_old_tasks() {
@@ -43,10 +22,8 @@ fn kilo_code_is_followed_in_its_database_and_in_its_old_tasks() {
         }
     }
     assert_eq!(followed.tokens(), (1..=12).map(|n| 100 + n).sum::<i64>());
-    fs::create_dir_all(&folder).unwrap();
     for n in 1..=6 {
-        fs::write(folder.join("new.tmp"), task(n + 1)).unwrap();
-        fs::rename(folder.join("new.tmp"), folder.join("ui_messages.json")).unwrap();
+        roo_code::save(&folder, n);
         followed.see(12 + n);
     }
     let of_tasks = (1..=6).map(|n| 1_000 + n).sum::<i64>();

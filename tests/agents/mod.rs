@@ -6,6 +6,7 @@ mod gemini_cli;
 mod github_copilot;
 mod kilo_code;
 mod opencode;
+mod roo_code;
 
 use std::collections::BTreeMap;
 use std::fs;

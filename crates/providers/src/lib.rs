@@ -12,6 +12,7 @@ mod gemini_cli;
 mod kilo_code;
 mod opencode;
 mod record;
+mod roo_code;
 mod roo_tasks;
 mod storage;
 mod tasks;
@@ -35,6 +36,7 @@ pub const ALL: &[&dyn Provider] = &[
     &copilot::Copilot,
     &kilo_code::KiloCode,
     &opencode::OpenCode,
+    &roo_code::RooCode,
 ];
 
 /// A coding agent whose usage is read.
