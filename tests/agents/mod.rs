@@ -4,11 +4,13 @@
 mod cline;
 mod gemini_cli;
 mod github_copilot;
+mod kilo_code;
 mod kimi;
 mod openclaw;
 mod opencode;
 mod pi;
 mod qwen_code;
+mod roo_code;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,7 @@
 //! OpenCode holds its database open, in WAL mode, and fills messages in place.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
@@ -8,18 +9,21 @@ use rusqlite::{Connection, params};
 use super::{Followed, SHOP, listing};
 use crate::support::{Home, Service, integer, wait};
 
-/// OpenCode, and the database that it holds open.
-struct OpenCode {
-    db: Connection,
+/// OpenCode, or an agent that keeps its data as it does, and the database that it holds open.
+pub(super) struct OpenCode {
+    pub(super) db: Connection,
     calls: i64,
 }
 
 impl OpenCode {
     const START_MS: i64 = 1_780_000_000_000;
 
-    #[expect(clippy::disallowed_methods, reason = "the owner of a foreign database")]
     fn open(home: &Home) -> Self {
-        let path = home.path().join(".local/share/opencode/opencode.db");
+        Self::open_at(&home.path().join(".local/share/opencode/opencode.db"))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the owner of a foreign database")]
+    pub(super) fn open_at(path: &Path) -> Self {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let is_new = !path.exists();
         let db = Connection::open(path).unwrap();
@@ -88,14 +92,14 @@ impl OpenCode {
         )
     }
 
-    fn call(&mut self) {
+    pub(super) fn call(&mut self) {
         let n = self.begin_call();
         self.end_call(n);
     }
 
     /// Moves what is in the log into the database and empties the log, as its owner may do at any
     /// time. Nobody must be in its way.
-    fn checkpoint(&self) {
+    pub(super) fn checkpoint(&self) {
         let blocked: i64 =
             self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
         assert_eq!(blocked, 0);

@@ -9,6 +9,7 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod kilo_code;
 mod kimi;
 mod openclaw;
 mod opencode;
@@ -16,7 +17,10 @@ mod parts;
 mod pi;
 mod qwen_code;
 mod record;
+mod roo_code;
+mod roo_tasks;
 mod storage;
+mod tasks;
 mod vscode;
 
 use std::collections::BTreeMap;
@@ -35,11 +39,13 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &kilo_code::KiloCode,
     &kimi::Kimi,
     &openclaw::OpenClaw,
     &opencode::OpenCode,
     &pi::Pi,
     &qwen_code::QwenCode,
+    &roo_code::RooCode,
 ];
 
 /// A coding agent whose usage is read.

@@ -39,11 +39,15 @@ pub(crate) fn roots(env: &Env, extension: &str) -> Vec<PathBuf> {
 
 /// What of a root is looked into, to be shown: in the folder of application data the storage alone.
 pub(crate) fn place(root: &Path, extension: &str) -> PathBuf {
-    let is_shared = APPLICATION_DATA.iter().any(|name| root.ends_with(name));
-    if is_shared {
+    if is_application_data(root) {
         return root.join("*").join(USER).join(GLOBAL_STORAGE).join(extension);
     }
     root.to_owned()
+}
+
+/// Whether a root is called as the folder with a folder for each product is.
+pub(crate) fn is_application_data(root: &Path) -> bool {
+    APPLICATION_DATA.iter().any(|name| root.ends_with(name))
 }
 
 /// The folder with a folder for each product.

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use usage::{Flags, Owner, Role, Skip, Source, UsageEvent};
 
-use super::{Author, Figures, MESSAGES, NO_DIRECTORY, Text, inner_agent, name_of, time};
+use super::{MESSAGES, NO_DIRECTORY, VERSION, inner_agent};
 use crate::record::{Json, NotJson, Read, nanousd, time_ms};
+use crate::tasks::{Author, Figures, Text, name_of, time};
 use crate::{Document, Parsed, Surroundings, Torn};
 
 pub(super) struct Session;
@@ -224,7 +225,7 @@ struct Reader<'r> {
 impl<'r> Reader<'r> {
     fn new(source: &Source, around: &'r dyn Surroundings, manifest: &'r Manifest<'_>) -> Self {
         Self {
-            author: Author::new(source),
+            author: Author::new(source, VERSION),
             around,
             manifest,
             copied_before_ms: manifest.copied_before_ms(),

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use usage::{EventKey, Flags, Owner, Skip, Source};
 
-use super::beside::{Beside, directory_in};
-use super::{Author, Figures, NO_DIRECTORY, Text, inner_agent, name_of, time};
+use super::beside::Beside;
+use super::{NO_DIRECTORY, VERSION, inner_agent};
 use crate::record::{Json, NotJson, Read, nanousd};
+use crate::tasks::{Author, Entry, Request, directory_in, name_of, read_request};
 use crate::{Document, Parsed, Surroundings, Torn};
 
 pub(super) struct Task;
@@ -73,7 +74,7 @@ impl<'r> Reader<'r> {
     fn new(source: &'r Source, around: &'r dyn Surroundings, state: &str) -> Self {
         let folder = source.path.parent().unwrap_or(Path::new(""));
         Self {
-            author: Author::new(source),
+            author: Author::new(source, VERSION),
             around,
             beside: Beside::new(folder, around),
             task_id: name_of(folder),
@@ -93,8 +94,7 @@ impl<'r> Reader<'r> {
             self.stated.skips.add(Skip::NotAnObject);
             return Ok(());
         };
-        let said = entry.say.as_deref().filter(|_| entry.kind.as_deref() == Some("say"));
-        let counted = match said {
+        let counted = match entry.said() {
             // The oldest versions state in an entry of its own that a request has ended.
             Some("api_req_started" | "api_req_finished" | "subagent_usage" | DELETED) => {
                 self.call(&entry)
@@ -111,14 +111,14 @@ impl<'r> Reader<'r> {
     }
 
     fn call(&mut self, entry: &Entry<'_>) -> Result<(), Skip> {
-        let text = entry.text.and_then(|mut json| json.nested().ok()?).unwrap_or_default();
+        let text = entry.nested();
         if text.is_empty() {
             return Ok(());
         }
         if self.state.directory.is_none() && self.directory_in_request.is_none() {
             self.directory_in_request = directory_in(text.as_bytes());
         }
-        let figures = read_figures(&text)?;
+        let Request { figures, .. } = read_request(&text)?;
         let mut flags = Flags::default();
         let tokens = figures.tokens(&mut flags)?;
         // Zero is what the agent writes for a model whose price it does not know.
@@ -157,8 +157,7 @@ impl<'r> Reader<'r> {
     }
 
     fn prompt(&mut self, entry: &Entry<'_>) -> Result<(), Skip> {
-        let text = entry.text.and_then(|mut json| json.opening().ok()?).unwrap_or_default();
-        if text.trim_start().is_empty() && !entry.has_images && !entry.has_files {
+        if !entry.is_prompt() {
             return Ok(());
         }
         let ts_ms = entry.ts_ms.ok_or(Skip::BadField)?;
@@ -192,85 +191,5 @@ impl<'r> Reader<'r> {
         out.retracted.append(&mut self.stated.retracted);
         out.skips.merge(&self.stated.skips);
         serde_json::to_string(&self.state).unwrap_or_default()
-    }
-}
-
-/// One entry. Everything in it may be missing.
-#[derive(Default)]
-struct Entry<'a> {
-    ts_ms: Option<i64>,
-    kind: Text<'a>,
-    say: Text<'a>,
-    /// Where the text begins: it is read only if the entry matters.
-    text: Option<Json<'a>>,
-    has_images: bool,
-    has_files: bool,
-    model: Text<'a>,
-    /// Who served it.
-    provider: Text<'a>,
-}
-
-impl<'a> Entry<'a> {
-    /// Reads the next value; `None` if it is no object.
-    fn read(json: &mut Json<'a>) -> Read<Option<Self>> {
-        let mut entry = Self::default();
-        let is_object = json.object(|name, json| {
-            match name {
-                "ts" => entry.ts_ms = time(json)?,
-                "type" => entry.kind = json.text()?,
-                "say" => entry.say = json.text()?,
-                "text" => entry.text = Some(*json),
-                "images" => entry.has_images = has_elements(json)?,
-                "files" => entry.has_files = has_elements(json)?,
-                "modelInfo" => entry.read_model(json)?,
-                _ => {}
-            }
-            Ok(())
-        })?;
-        Ok(is_object.then_some(entry))
-    }
-
-    fn read_model(&mut self, json: &mut Json<'a>) -> Read<()> {
-        (self.model, self.provider) = (None, None);
-        json.object(|name, json| {
-            match name {
-                "modelId" => self.model = json.text()?,
-                "providerId" => self.provider = json.text()?,
-                _ => {}
-            }
-            Ok(())
-        })
-        .map(drop)
-    }
-}
-
-fn has_elements(json: &mut Json<'_>) -> Read<bool> {
-    let mut has_elements = false;
-    json.array(|_| {
-        has_elements = true;
-        Ok(())
-    })?;
-    Ok(has_elements)
-}
-
-/// What the text of an entry says that was used.
-fn read_figures(text: &str) -> Result<Figures<'_>, Skip> {
-    let mut figures = Figures::default();
-    let mut json = Json::new(text.as_bytes());
-    let read = json.object(|name, json| {
-        match name {
-            "tokensIn" => figures.input = json.count()?,
-            "tokensOut" => figures.output = json.count()?,
-            "cacheReads" => figures.cache_read = json.count()?,
-            "cacheWrites" => figures.cache_create = json.count()?,
-            "cost" => figures.cost = json.number()?,
-            _ => {}
-        }
-        Ok(())
-    });
-    match read {
-        Ok(true) if json.peek().is_none() => Ok(figures),
-        Ok(false) => Err(Skip::NotAnObject),
-        _ => Err(Skip::Malformed),
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use proptest::prelude::*;
-use usage::merge;
+use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, UsageEvent, merge};
 
 use super::*;
 use crate::{Parsed, Surroundings};

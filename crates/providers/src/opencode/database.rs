@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use usage::{Skip, Source};
 
-use super::OpenCode;
+use super::agent::{Agent, Relative};
 use super::copies::Copies;
 use super::cursor::Cursor;
 use super::message::{Message, Part, may_be_step, steps};
@@ -55,22 +55,24 @@ struct State {
     session_message: Cursor,
 }
 
-impl Database for OpenCode {
+impl<A: Relative> Database for A {
     fn read(
         &self,
         source: &Source,
         db: &Connection,
-        _around: &dyn Surroundings,
+        around: &dyn Surroundings,
         state: &str,
         out: &mut Parsed,
     ) -> Result<Progress, DatabaseError> {
-        read(source, db, &LIMITS, state, out)
+        read(A::AGENT, source, db, around, &LIMITS, state, out)
     }
 }
 
 pub(super) fn read(
+    agent: &Agent,
     source: &Source,
     db: &Connection,
+    around: &dyn Surroundings,
     limits: &Limits,
     state: &str,
     out: &mut Parsed,
@@ -79,8 +81,10 @@ pub(super) fn read(
     let (has_messages, has_session_messages) = tables(db)?;
     let sessions = Sessions::new(db)?;
     let mut turn = Turn {
+        agent,
         source,
         db,
+        around,
         limits,
         sessions,
         copies: Copies::new(db, has_messages, limits.searches),
@@ -220,8 +224,10 @@ pub(super) fn bytes(value: ValueRef<'_>) -> &[u8] {
 
 /// One reading of a database.
 struct Turn<'a> {
+    agent: &'a Agent,
     source: &'a Source,
     db: &'a Connection,
+    around: &'a dyn Surroundings,
     limits: &'a Limits,
     sessions: Sessions<'a>,
     /// Rows looked at for the first time.
@@ -380,6 +386,12 @@ impl<'a> Turn<'a> {
             Some("user") => false,
             _ => return Ok(false),
         };
+        if self.agent.is_logged_elsewhere(message.provider.as_deref(), self.around) {
+            if is_call {
+                out.skips.add(Skip::Replayed);
+            }
+            return Ok(false);
+        }
         let Some(created_ms) = message.created_ms() else {
             return Ok(skip(Skip::BadField, out));
         };
@@ -391,8 +403,13 @@ impl<'a> Turn<'a> {
         if !is_call && session.is_child {
             return Ok(false);
         }
-        let statement =
-            Statement { source: self.source, session: &session, message: &message, created_ms };
+        let statement = Statement {
+            agent: self.agent,
+            source: self.source,
+            session: &session,
+            message: &message,
+            created_ms,
+        };
         if self.copies.is_stated(table, row, &statement, self.sessions.by_project())? {
             if is_call {
                 out.skips.add(Skip::Replayed);

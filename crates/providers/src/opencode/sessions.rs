@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::ID;
+use super::agent::Agent;
 use super::database::{columns, need};
 use super::message::Message;
 use crate::DatabaseError;
@@ -41,13 +41,13 @@ impl Session {
     }
 
     /// The project of one of its messages. Outside of any repository the agent calls `/` the root.
-    pub(super) fn project(&self, message: &Message<'_>) -> Arc<str> {
+    pub(super) fn project(&self, message: &Message<'_>, agent: &Agent) -> Arc<str> {
         let root = message.root.as_deref().filter(|root| *root != "/");
         match (root, &self.folder, message.cwd.as_deref()) {
             (Some(root), _, _) => root.into(),
             (None, Some(folder), _) => folder.clone(),
             (None, None, Some(cwd)) => cwd.into(),
-            (None, None, None) => format!("{ID}:unknown").into(),
+            (None, None, None) => format!("{}:unknown", agent.id).into(),
         }
     }
 }

@@ -4,9 +4,9 @@ use usage::{
     EventKey, Flags, Owner, Role, Skip, Source, Speed, Tokens, Usage, UsageEvent, digest22,
 };
 
+use super::agent::Agent;
 use super::message::{Counted, Figures, Message};
 use super::sessions::Session;
-use super::{ID, VERSION};
 use crate::Parsed;
 
 /// Most steps of one message that are looked at.
@@ -14,6 +14,7 @@ pub(super) const MAX_STEPS: usize = crate::record::MAX_REPEATS;
 
 /// A message and whose it is.
 pub(super) struct Statement<'r, 'a> {
+    pub(super) agent: &'r Agent,
     pub(super) source: &'r Source,
     pub(super) session: &'r Session,
     pub(super) message: &'r Message<'a>,
@@ -93,7 +94,7 @@ impl Statement<'_, '_> {
             flags,
             ..nothing()
         };
-        let key = format!("{ID}:{}", digest22(fingerprint.as_bytes()));
+        let key = format!("{}:{}", self.agent.prefix, digest22(fingerprint.as_bytes()));
         Ok(self.event(&key, Role::Assistant, usage))
     }
 
@@ -103,21 +104,21 @@ impl Statement<'_, '_> {
         let text = |text: &super::message::Text<'_>| text.as_deref().unwrap_or_default().to_owned();
         let fingerprint =
             [self.created_ms.to_string(), text(agent), text(provider), text(model)].join("|");
-        let key = format!("{ID}:prompt:{}", digest22(fingerprint.as_bytes()));
+        let key = format!("{}:prompt:{}", self.agent.prefix, digest22(fingerprint.as_bytes()));
         self.event(&key, Role::User, nothing())
     }
 
     fn event(&self, key: &str, role: Role, usage: Usage) -> UsageEvent {
         UsageEvent {
             key: EventKey::new(key),
-            provider: ID.into(),
+            provider: self.agent.id.into(),
             role,
             // The parts' own times are not looked at: a migration or a fork makes them new.
             ts_ms: self.created_ms,
             copy_rank: u8::from(self.is_copy()),
             owner: Owner {
                 session_id: self.session.id.clone(),
-                project: self.session.project(self.message),
+                project: self.session.project(self.message, self.agent),
                 is_sidechain: self.session.is_child,
                 account: None,
                 agent: None,
@@ -125,7 +126,7 @@ impl Statement<'_, '_> {
                 source_id: self.source.id,
             },
             usage,
-            parser_version: VERSION,
+            parser_version: self.agent.version,
         }
     }
 }

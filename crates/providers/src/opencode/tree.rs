@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use usage::{Skip, Source};
 
-use super::OpenCode;
+use super::agent::{Agent, Relative};
 use super::message::{Message, Part, SessionFile, may_be_step, steps};
 use super::sessions::Session;
 use super::statement::{MAX_STEPS, Statement};
@@ -58,7 +58,7 @@ impl<'p> Place<'p> {
     }
 }
 
-impl Document for OpenCode {
+impl<A: Relative> Document for A {
     fn parse(
         &self,
         source: &Source,
@@ -69,7 +69,7 @@ impl Document for OpenCode {
     ) -> Result<String, Torn> {
         let message = Message::read(bytes).map_err(|NotJson| Torn)?;
         let counted = match (message, Place::of(&source.path)) {
-            (Some(message), Some(place)) => parse(source, &message, &place, around, out),
+            (Some(message), Some(place)) => parse(A::AGENT, source, &message, &place, around, out),
             (None, _) => Err(Skip::NotAnObject),
             (Some(_), None) => Ok(()),
         };
@@ -81,6 +81,7 @@ impl Document for OpenCode {
 }
 
 fn parse(
+    agent: &Agent,
     source: &Source,
     message: &Message<'_>,
     place: &Place<'_>,
@@ -92,13 +93,16 @@ fn parse(
         Some("user") => false,
         _ => return Ok(()),
     };
+    if agent.is_logged_elsewhere(message.provider.as_deref(), around) {
+        return if is_call { Err(Skip::Replayed) } else { Ok(()) };
+    }
     let created_ms = message.created_ms().ok_or(Skip::BadField)?;
     let completed_ms = message.completed_ms();
     if is_call && completed_ms.is_none() {
         return Ok(());
     }
     let session = place.session(around);
-    let statement = Statement { source, session: &session, message, created_ms };
+    let statement = Statement { agent, source, session: &session, message, created_ms };
     let parts = place.parts(around);
     let mut parts = parts.iter().filter_map(|path| around.file(path));
     match completed_ms {

@@ -22,7 +22,7 @@ const DATA: &str = "/home/ada/.local/share/opencode";
 fn source(path: &str) -> Source {
     Source {
         id: 7,
-        provider: ID,
+        provider: OpenCode::AGENT.id,
         path: Path::new(DATA).join(path),
         root: DATA.into(),
         mtime_ms: 1_000,
@@ -137,7 +137,9 @@ impl World {
     fn turn(&mut self, limits: &Limits) -> bool {
         let mut out = Parsed::default();
         let source = source("opencode.db");
-        let progress = read(&source, &self.db, limits, &self.state, &mut out).unwrap();
+        let (agent, around) = (OpenCode::AGENT, nowhere());
+        let progress =
+            read(agent, &source, &self.db, &*around, limits, &self.state, &mut out).unwrap();
         assert!(!progress.more || progress.state != self.state, "nothing was read");
         self.state = progress.state;
         self.take(&out);
