@@ -5,6 +5,33 @@ use std::fs;
 use super::{Followed, SHOP};
 use crate::support::{Home, append, integer};
 
+fn record(session: &str, n: i64, more: &str) -> String {
+    format!(
+        r#"{{"uuid":"{n}{more_len}","parentUuid":null,"sessionId":"{session}","timestamp":"2026-08-03T10:00:{n:02}.000Z","cwd":"{SHOP}","version":"0.18.1",{more}}}"#,
+        more_len = more.len()
+    )
+}
+
+/// What the transcript notes of a call.
+fn note(session: &str, n: i64) -> String {
+    let event = format!(
+        r#""type":"system","subtype":"ui_telemetry","systemPayload":{{"uiEvent":{{"event.name":"qwen-code.api_response","model":"qwen3-coder-plus","duration_ms":{n},"input_token_count":1000,"output_token_count":50,"cached_content_token_count":600,"thoughts_token_count":30,"total_token_count":1050,"prompt_id":"{session}########0","auth_type":"openai"}}}}"#
+    );
+    record(session, n, &event)
+}
+
+fn answer(session: &str, n: i64) -> String {
+    let usage = r#""type":"assistant","model":"qwen3-coder-plus","usageMetadata":{"promptTokenCount":1000,"candidatesTokenCount":50,"cachedContentTokenCount":600,"thoughtsTokenCount":30,"totalTokenCount":1050}"#;
+    record(session, n, usage)
+}
+
+/// What the ledger says of a call.
+fn entry(session: &str, n: i64, feature: &str) -> String {
+    format!(
+        r#"{{"schemaVersion":1,"id":"{session}{n}","timestamp":"2026-08-03T10:00:{n:02}.000Z","sessionId":"{session}","model":"qwen3-coder-plus","authType":"openai","source":"{feature}","feature":"{feature}","usageStatus":"reported","inputTokens":1000,"outputTokens":50,"cachedTokens":600,"thoughtsTokens":30,"totalTokens":1050,"apiDurationMs":{n}}}"#
+    )
+}
+
 #[test]
 fn qwen_code_is_followed_in_transcripts_and_in_the_ledger() {
     const S: &str = "5e550000-0000-4000-8000-000000000001";
@@ -17,33 +44,6 @@ fn qwen_code_is_followed_in_transcripts_and_in_the_ledger() {
     let ledger = folder.join("usage/token-usage-2026-08.jsonl");
     let chat = |session: &str| chats.join(format!("{session}.jsonl"));
     let mut followed = Followed::start(home, "qwen-code");
-    let record = |session: &str, n: i64, more: &str| {
-        format!(
-            r#"{{"uuid":"{n}{more_len}","parentUuid":null,"sessionId":"{session}","timestamp":"2026-08-03T10:00:{n:02}.000Z","cwd":"{SHOP}","version":"0.18.1",{more}}}"#,
-            more_len = more.len()
-        )
-    };
-    let note = |session: &str, n: i64| {
-        record(
-            session,
-            n,
-            &format!(
-                r#""type":"system","subtype":"ui_telemetry","systemPayload":{{"uiEvent":{{"event.name":"qwen-code.api_response","model":"qwen3-coder-plus","duration_ms":{n},"input_token_count":1000,"output_token_count":50,"cached_content_token_count":600,"thoughts_token_count":30,"total_token_count":1050,"prompt_id":"{session}########0","auth_type":"openai"}}}}"#
-            ),
-        )
-    };
-    let answer = |session: &str, n: i64| {
-        record(
-            session,
-            n,
-            r#""type":"assistant","model":"qwen3-coder-plus","usageMetadata":{"promptTokenCount":1000,"candidatesTokenCount":50,"cachedContentTokenCount":600,"thoughtsTokenCount":30,"totalTokenCount":1050}"#,
-        )
-    };
-    let entry = |session: &str, n: i64, feature: &str| {
-        format!(
-            r#"{{"schemaVersion":1,"id":"{session}{n}","timestamp":"2026-08-03T10:00:{n:02}.000Z","sessionId":"{session}","model":"qwen3-coder-plus","authType":"openai","source":"{feature}","feature":"{feature}","usageStatus":"reported","inputTokens":1000,"outputTokens":50,"cachedTokens":600,"thoughtsTokens":30,"totalTokens":1050,"apiDurationMs":{n}}}"#
-        )
-    };
     for n in 1..=6 {
         // Whichever comes first says it all.
         let in_transcript = format!("{}\n{}\n", note(S, n), answer(S, n));

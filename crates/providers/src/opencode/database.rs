@@ -44,6 +44,10 @@ const MAX_ID: usize = 100;
 /// Longer parts are no ends of steps: what tools returned may be megabytes, and is not even loaded.
 const MAX_STEP_BYTES: u32 = 64 << 10;
 
+/// Longer messages are none that the agent wrote, and SQLite would refuse to hand them out: one of them
+/// must not hold up those that follow.
+const MAX_MESSAGE_BYTES: u32 = 32 << 20;
+
 /// Most parts of a person's message that are looked at for something the person made.
 const MAX_PARTS: u32 = 64;
 
@@ -162,15 +166,23 @@ impl Table {
 
     /// What is read of its rows.
     fn select(self) -> String {
-        let author = match self {
-            Self::Messages => "NULL, data",
+        let (author, is_wanted) = match self {
+            Self::Messages => ("NULL", "1"),
             // Other types may be long and say nothing.
-            Self::SessionMessages => {
-                "type, CASE WHEN type IN ('user', 'assistant') THEN data ELSE '{}' END"
-            }
+            Self::SessionMessages => ("type", "type IN ('user', 'assistant')"),
         };
+        let nothing = match self {
+            Self::Messages => "''",
+            Self::SessionMessages => "'{}'",
+        };
+        let data = format!(
+            "CASE WHEN {is_wanted} AND octet_length(data) <= {MAX_MESSAGE_BYTES}
+                THEN data ELSE {nothing} END"
+        );
         let name = self.name();
-        format!("SELECT rowid, id, session_id, time_created, time_updated, {author} FROM {name}")
+        format!(
+            "SELECT rowid, id, session_id, time_created, time_updated, {author}, {data} FROM {name}"
+        )
     }
 }
 
@@ -467,9 +479,10 @@ impl<'a> Turn<'a> {
         out: &mut Parsed,
     ) -> Result<bool, DatabaseError> {
         let db = self.db;
-        let query = "SELECT data FROM part WHERE message_id = ?1 ORDER BY id LIMIT ?2";
+        let query = "SELECT CASE WHEN octet_length(data) <= ?3 THEN data END
+            FROM part WHERE message_id = ?1 ORDER BY id LIMIT ?2";
         let mut query = db.prepare_cached(query)?;
-        let mut rows = query.query(params![row.id, MAX_PARTS])?;
+        let mut rows = query.query(params![row.id, MAX_PARTS, MAX_MESSAGE_BYTES])?;
         while let Some(part) = rows.next()? {
             if let Ok(Some(Part::Typed)) = Part::read(bytes(part.get_ref(0)?)) {
                 out.events.push(statement.prompt());
