@@ -9,8 +9,10 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod goose;
 mod opencode;
 mod record;
+mod sqlite;
 mod storage;
 mod vscode;
 
@@ -30,6 +32,7 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &goose::Goose,
     &opencode::OpenCode,
 ];
 
