@@ -4,6 +4,7 @@
 mod cline;
 mod gemini_cli;
 mod github_copilot;
+mod goose;
 mod kilo_code;
 mod kimi;
 mod openclaw;

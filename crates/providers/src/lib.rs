@@ -9,6 +9,7 @@ mod cline;
 mod codex;
 mod copilot;
 mod gemini_cli;
+mod goose;
 mod kilo_code;
 mod kimi;
 mod openclaw;
@@ -19,6 +20,7 @@ mod qwen_code;
 mod record;
 mod roo_code;
 mod roo_tasks;
+mod sqlite;
 mod storage;
 mod tasks;
 mod vscode;
@@ -39,6 +41,7 @@ pub const ALL: &[&dyn Provider] = &[
     &codex::Codex,
     &gemini_cli::GeminiCli,
     &copilot::Copilot,
+    &goose::Goose,
     &kilo_code::KiloCode,
     &kimi::Kimi,
     &openclaw::OpenClaw,

@@ -51,6 +51,26 @@ pub(crate) struct CellKey {
     pub(crate) speed: &'static str,
 }
 
+/// What the cells of a session add up to.
+pub(crate) fn of_session(
+    db: &Connection,
+    provider: &str,
+    session_id: &str,
+) -> rusqlite::Result<Measures> {
+    const SUM: &str = "SELECT sum(message_count), sum(user_message_count), sum(input_tokens),
+            sum(output_tokens), sum(cache_read_tokens), sum(cache_create_tokens),
+            sum(cache_create_1h_tokens), sum(reasoning_tokens), sum(web_search_requests),
+            sum(cost_nanousd), sum(unpriced_count)
+        FROM usage_cells INDEXED BY usage_cells_session WHERE provider = ?1 AND session_id = ?2";
+    db.prepare_cached(SUM)?.query_row([provider, session_id], |row| {
+        let mut measures = Measures::default();
+        for (column, measure) in measures.0.iter_mut().enumerate() {
+            *measure = row.get::<_, Option<i64>>(column)?.unwrap_or(0);
+        }
+        Ok(measures)
+    })
+}
+
 /// How one cell changes in one transaction.
 #[derive(Clone, Debug)]
 struct Move {

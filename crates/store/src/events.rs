@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use usage::pricing::PriceBook;
-use usage::{Batch, Checkpoint, EventKey, UsageEvent, merge, originality};
+use usage::{Batch, Checkpoint, EventKey, Flags, UsageEvent, merge, originality};
 
 use crate::cells::Moves;
 use crate::extras::Extras;
 use crate::projects::Projects;
 use crate::row::{self, StoredEvent};
 use crate::zone::Zone;
-use crate::{checkpoints, meta};
+use crate::{checkpoints, meta, so_far};
 
 /// What a number of statements did to the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,7 +154,11 @@ pub(crate) fn append(
     let mut log = Log::begin(db, caches, zone, prices)?;
     for batch in batches {
         for statement in &batch.events {
-            log.state(statement, batch)?;
+            if statement.usage.flags.contains(Flags::SESSION_SO_FAR) {
+                log.state_so_far(statement, batch)?;
+            } else {
+                log.state(statement, batch)?;
+            }
         }
         for key in &batch.retracted {
             log.retract_key(key, batch.checkpoint.parser_version)?;
@@ -215,6 +219,16 @@ impl<'a> Log<'a> {
         }
         self.moves.flush(self.db)?;
         Ok(Appended { tally: self.tally, seq: self.seq })
+    }
+
+    /// What a session has used so far is stated as what is not stored of it yet.
+    fn state_so_far(&mut self, statement: &UsageEvent, batch: &Batch) -> rusqlite::Result<()> {
+        if let Some(rest) = so_far::rest(self.db, &mut self.moves, statement)? {
+            self.state(&rest, batch)
+        } else {
+            self.tally.unchanged += 1;
+            Ok(())
+        }
     }
 
     fn state(&mut self, statement: &UsageEvent, batch: &Batch) -> rusqlite::Result<()> {

@@ -22,6 +22,7 @@ mod reader;
 mod recompute;
 mod reprice;
 mod row;
+mod so_far;
 mod writer;
 mod zone;
 

@@ -189,6 +189,10 @@ impl Flags {
     pub const TS_GUESSED: Self = Self(2);
     /// Token counts are not from the model's own report.
     pub const ESTIMATED: Self = Self(4);
+    /// No doubt, and in no row: counts and cost are those of the whole session so far. Of them
+    /// becomes a row what is stored of the session neither yet. That is found out when the event is
+    /// stored, as only then is it known whether earlier events are still there.
+    pub const SESSION_SO_FAR: Self = Self(8);
 
     const NAMES: [(Self, &'static str); 3] = [
         (Self::CLAMPED, "clamped"),
@@ -198,6 +202,10 @@ impl Flags {
 
     pub fn insert(&mut self, other: Self) {
         self.0 |= other.0;
+    }
+
+    pub fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
     }
 
     pub fn contains(self, other: Self) -> bool {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use usage::{EventKey, Flags, Owner, Role, Skip, Source, Usage, UsageEvent, digest22};
 
 use super::counts::{Stated, cost_nanousd};
 use super::{ID, NO_DIRECTORY, VERSION, journal, journals, usage};
-use crate::record::{Count, is_kept, time_ms};
+use crate::record::{Count, time_ms};
+use crate::sqlite::{self, count, text};
 use crate::{Database, DatabaseError, Parsed, Progress, Surroundings};
 
 pub(super) struct Store;
@@ -150,7 +150,7 @@ fn first_in(db: &Connection, session: &str) -> rusqlite::Result<Option<i64>> {
 fn query(db: &Connection) -> Result<String, DatabaseError> {
     const NEEDED: [&str; 5] = ["id", "session_id", "input_tokens", "output_tokens", "created_at"];
 
-    let columns = columns(db, CALLS)?;
+    let columns = sqlite::columns(db, CALLS)?;
     let is_missing = |name: &&str| !columns.contains(*name);
     if let Some(name) = NEEDED.iter().find(|name| is_missing(name)) {
         return Err(DatabaseError::UnsupportedSchema(format!("{CALLS}.{name}")));
@@ -162,7 +162,7 @@ fn query(db: &Connection) -> Result<String, DatabaseError> {
         }
         [model, billed] => format!("coalesce({model}, {billed})"),
     };
-    let sessions = self::columns(db, "sessions")?;
+    let sessions = sqlite::columns(db, "sessions")?;
     let cwd = if sessions.contains("id") && sessions.contains("cwd") {
         format!("(SELECT cwd FROM sessions WHERE sessions.id = {CALLS}.session_id LIMIT 1)")
     } else {
@@ -180,12 +180,6 @@ fn query(db: &Connection) -> Result<String, DatabaseError> {
         "SELECT id, session_id, created_at, {model}, input_tokens, output_tokens, {read}, {write}, \
          {reasoning}, {aiu}, {agent}, {cwd} FROM {CALLS} WHERE typeof(id) = 'integer'"
     ))
-}
-
-fn columns(db: &Connection, table: &str) -> rusqlite::Result<BTreeSet<String>> {
-    let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1)")?;
-    let names = statement.query_map([table], |row| row.get(0))?;
-    names.collect()
 }
 
 /// The key of the call under this id; empty if there is none.
@@ -273,22 +267,6 @@ impl Call {
             usage: usage(model.into(), tokens, cost, flags),
             parser_version: VERSION,
         })
-    }
-}
-
-fn text(value: ValueRef<'_>) -> Option<String> {
-    let ValueRef::Text(bytes) = value else { return None };
-    Some(String::from_utf8_lossy(bytes).into_owned()).filter(|text| is_kept(text))
-}
-
-/// Columns take numbers of any kind, whatever they are declared as.
-fn count(value: ValueRef<'_>) -> Count {
-    match value {
-        ValueRef::Null => Count::Absent,
-        ValueRef::Integer(n) => Count::Is(n),
-        #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
-        ValueRef::Real(x) if x.fract() == 0.0 && x.abs() < 9.2e18 => Count::Is(x as i64),
-        ValueRef::Real(_) | ValueRef::Text(_) | ValueRef::Blob(_) => Count::Bad,
     }
 }
 

@@ -265,6 +265,84 @@ fn a_source_that_was_rewritten_since_keeps_all_its_rows() {
     assert!(memory.stored("a").is_some());
 }
 
+/// A session's counters as they stand, which are their key.
+fn so_far(input: u64, output: u64) -> UsageEvent {
+    let mut event = event(&format!("so far:{input}:{output}"));
+    event.usage.tokens = Tokens { input, output, ..Tokens::default() };
+    event.usage.flags.insert(Flags::SESSION_SO_FAR);
+    event
+}
+
+impl Memory {
+    fn sums(&self) -> (u64, u64) {
+        let events =
+            rows(&self.db, "SELECT sum(input_tokens), sum(output_tokens) FROM usage_events");
+        let cells = rows(&self.db, "SELECT sum(input_tokens), sum(output_tokens) FROM usage_cells");
+        assert_eq!(events, cells);
+        match events[0][..] {
+            [Value::Integer(input), Value::Integer(output)] => {
+                (input.cast_unsigned(), output.cast_unsigned())
+            }
+            _ => (0, 0),
+        }
+    }
+}
+
+#[test]
+fn of_a_session_so_far_what_is_stored_of_it_is_taken_off() {
+    let mut memory = Memory::new("UTC");
+    // A call and another session's, of which one is in the same transaction.
+    let mut other = event("other");
+    other.owner.session_id = "s2".into();
+    memory.append([batch([event("a"), other])]);
+    let tally = memory.append([batch([with_output("b", 5), so_far(350, 15)])]);
+    assert_eq!(tally, Tally { appended: 2, ..Tally::default() });
+    let stored = memory.stored("so far:350:15").unwrap().event;
+    assert_eq!(stored.usage.tokens, Tokens { input: 150, ..Tokens::default() });
+    assert!(stored.usage.flags.is_empty());
+    // Nothing is left of these, and nothing is ever negative.
+    let tally = memory.append([batch([so_far(350, 14), so_far(20, 2)])]);
+    assert_eq!(tally, Tally { unchanged: 2, ..Tally::default() });
+    assert_eq!(memory.sums(), (450, 25));
+}
+
+#[test]
+fn a_session_so_far_that_is_stated_again_adds_nothing_however_much_came_after_it() {
+    let mut memory = Memory::new("UTC");
+    memory.append([batch([so_far(1_000, 10)])]);
+    memory.append([batch([event("call"), so_far(1_500, 40)])]);
+    assert_eq!(memory.sums(), (1_500, 40));
+    let before = memory.contents();
+    let again = || batch([so_far(1_000, 10), event("call"), so_far(1_500, 40)]);
+    let amended = Batch { amends: true, ..again() };
+    let whole = Batch { restates: true, complete: true, ..again() };
+    for batch in [again(), amended, whole] {
+        assert!(!memory.append([batch]).changed());
+        assert_eq!(memory.contents(), before);
+    }
+    // A newer parser knows no better what was stored when.
+    let newer = of_source(1, 2, again().events);
+    assert!(!memory.append([newer]).changed());
+    assert_eq!(memory.sums(), (1_500, 40));
+}
+
+#[test]
+fn a_cost_so_far_is_stored_as_what_was_added_to_it() {
+    let mut memory = Memory::new("UTC");
+    let cost = |input, cost| {
+        let mut event = so_far(input, 0);
+        event.usage.logged_cost_nanousd = Some(cost);
+        event
+    };
+    memory.append([batch([cost(10, 500)])]);
+    memory.append([batch([cost(20, 800)])]);
+    let stored = memory.stored("so far:20:0").unwrap();
+    assert_eq!((stored.event.usage.tokens.input, stored.cost_nanousd), (10, Some(300)));
+    // What costs more by now without more tokens is stored, too.
+    memory.append([batch([UsageEvent { key: EventKey::new("more"), ..cost(20, 900) }])]);
+    assert_eq!(memory.stored("more").unwrap().cost_nanousd, Some(100));
+}
+
 #[test]
 fn only_rows_that_change_are_priced_anew() {
     let book = |input: &str| {
@@ -459,6 +537,30 @@ proptest! {
         let key = statement.key.as_str().to_owned();
         memory.append([batch([event("before"), statement.clone()])]);
         prop_assert_eq!(memory.stored(&key).unwrap().event, statement);
+    }
+
+    /// Growing counters add up to where they stand, seen as often and in whatever order, after
+    /// whatever was lost.
+    #[test]
+    fn a_session_so_far_adds_up_to_the_most_that_was_stated(
+        steps in vec((0..50_u64, 0..5_u64), 1..8),
+        seen in vec((any::<prop::sample::Index>(), any::<bool>()), 1..20),
+    ) {
+        let mut memory = Memory::new("UTC");
+        let counters: Vec<_> = steps
+            .iter()
+            .scan((0, 0), |sum, step| {
+                *sum = (sum.0 + step.0, sum.1 + step.1);
+                Some(*sum)
+            })
+            .collect();
+        let seen: Vec<_> = seen.iter().map(|(at, cut)| (at.get(&counters), cut)).collect();
+        let chunks = seen.chunk_by(|_, (_, cut)| !**cut);
+        for chunk in chunks {
+            memory.append([batch(chunk.iter().map(|(counters, _)| so_far(counters.0, counters.1)))]);
+        }
+        let most = seen.iter().map(|(counters, _)| **counters).max().unwrap();
+        prop_assert_eq!(memory.sums(), most);
     }
 
     #[test]

@@ -86,14 +86,19 @@ fn statement() -> impl Strategy<Value = UsageEvent> {
         select(&[Speed::Standard, Speed::Standard, Speed::Fast][..]),
         (0..3_u64, 0..4_u64, 0..2_u64),
         proptest::option::weighted(0.2, 1..3_i64),
+        prop::bool::weighted(0.3),
     );
     (0..8_u64, 0..10_i64, owner, usage).prop_map(|(key, hour, owner, usage)| {
         let (session, project, rank) = owner;
-        let (model, speed, (input, output, cached), logged) = usage;
+        let (model, speed, (input, output, cached), logged, is_so_far) = usage;
         let is_prompt = key >= 6;
         // Sessions of two providers share their ids; a project without a folder belongs to one.
         let provider = if key % 3 == 2 { "codex" } else { "claude-code" };
         let own_project = format!("{provider}:own");
+        let mut flags = Flags::default();
+        if is_so_far && !is_prompt {
+            flags.insert(Flags::SESSION_SO_FAR);
+        }
         UsageEvent {
             key: EventKey::new(&format!("k{key}")),
             provider: provider.into(),
@@ -122,7 +127,7 @@ fn statement() -> impl Strategy<Value = UsageEvent> {
                 tier: None,
                 geo: None,
                 logged_cost_nanousd: logged.filter(|_| !is_prompt),
-                flags: Flags::default(),
+                flags,
             },
             parser_version: 0,
         }

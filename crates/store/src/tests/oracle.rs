@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rusqlite::types::Value;
 use usage::pricing::PriceBook;
-use usage::{Batch, EventKey, Role, UsageEvent, merge, originality};
+use usage::{Batch, EventKey, Flags, Role, UsageEvent, merge, originality};
 
 pub(super) type Row = Vec<Value>;
 
@@ -49,12 +49,16 @@ impl Oracle {
                 None => statements.push(event.clone()),
             }
         }
-        for statement in &statements {
+        let mut stated: Vec<UsageEvent> = Vec::new();
+        for statement in statements {
+            let Some(statement) = self.not_yet_stored(statement) else { continue };
             let known = self.events.get(&statement.key);
             let is_newer = known.is_some_and(|k| statement.parser_version > k.event.parser_version);
             let is_newer = is_newer && batch.checkpoint.generation == 0;
             self.state(statement.clone(), is_newer || batch.amends);
+            stated.push(statement);
         }
+        let mut statements = stated;
         for key in &batch.retracted {
             let by = self.retracted.entry(key.clone()).or_default();
             *by = batch.checkpoint.parser_version.max(*by);
@@ -74,6 +78,35 @@ impl Oracle {
             stale.sort_by_key(|known| known.id);
             stale.iter().for_each(|known| self.retract(&known.event.key));
         }
+    }
+
+    /// Of a statement of a session's usage so far what no event has; `None` if that is nothing.
+    fn not_yet_stored(&self, mut statement: UsageEvent) -> Option<UsageEvent> {
+        if !statement.usage.flags.contains(Flags::SESSION_SO_FAR) {
+            return Some(statement);
+        }
+        if let Some(known) = self.events.get(&statement.key) {
+            statement.usage = known.event.usage.clone();
+            return Some(statement);
+        }
+        let usage = &mut statement.usage;
+        usage.flags = Flags::default();
+        for known in self.events.values() {
+            let event = &known.event;
+            if (&event.provider, &event.owner.session_id)
+                == (&statement.provider, &statement.owner.session_id)
+            {
+                let (left, stored) = (&mut usage.tokens, &event.usage.tokens);
+                left.input = left.input.saturating_sub(stored.input);
+                left.output = left.output.saturating_sub(stored.output);
+                left.cache_read = left.cache_read.saturating_sub(stored.cache_read);
+                let cost = known.cost_nanousd.unwrap_or(0);
+                let left = usage.logged_cost_nanousd.as_mut();
+                left.into_iter().for_each(|left| *left = (*left - cost).max(0));
+            }
+        }
+        let is_nothing = usage.tokens.total() == 0 && usage.logged_cost_nanousd.unwrap_or(0) == 0;
+        (!is_nothing).then_some(statement)
     }
 
     /// `again`: the statement takes the place of what its source said before.

@@ -157,8 +157,10 @@ impl PriceBook {
             && self.hosted_elsewhere.contains(&listing.vendor)
     }
 
+    /// Whether it is one, under whichever of its names.
     fn is_reseller(&self, vendor: &str) -> bool {
-        self.resellers.iter().any(|reseller| reseller == vendor)
+        let usual = self.vendors.get(vendor).map_or(vendor, String::as_str);
+        self.resellers.iter().any(|reseller| reseller == usual)
     }
 
     /// What a name means at a vendor, or at the makers if the vendor is none or sells what they make.
@@ -622,6 +624,47 @@ mod tests {
         check_unpriced(&now("qwen-plus", tokens));
     }
 
+    /// 100,000 in, 1,000,000 read from the cache, 20,000 written to it, 10,000 out.
+    #[test]
+    fn minimax_and_mimo() {
+        let tokens = Tokens { cache_create: 20_000, ..plain(100_000, 1_000_000, 10_000) };
+        // 0.03 + 0.03 + 0.0075 + 0.012; long as a whole: 0.06 + 0.12 + 0.012 + 0.024.
+        check(&now("MiniMax-M2.5", tokens), "0.0795", RateCard);
+        check(&now("minimax-m2.5", tokens), "0.0795", RateCard);
+        check(&now("MiniMax-M3", tokens), "0.216", RateCard);
+        check(&now("MiniMax-M3", plain(500_000, 12_000, 10_000)), "0.16272", RateCard);
+        check(&now("minimax/minimax-m2.7", plain(100_000, 0, 10_000)), "0.042", Estimated);
+        // 0.1 * 2 + 1 * 0.4 + 0.02 * 2 + 0.01 * 6, and from the day on: 0.0435 + 0.0036 + 0.0087 + 0.0087.
+        check(&call("mimo-v2.5-pro", "2026-05-26", tokens), "0.7", RateCard);
+        check(&call("mimo-v2.5-pro", "2026-05-27", tokens), "0.0645", RateCard);
+        check(&now("mimo-v2-flash", plain(100_000, 0, 10_000)), "0.013", RateCard);
+        for model in ["MiniMax-M4", "minimax-m2.9", "mimo-v3", "mimo"] {
+            check_unpriced(&now(model, tokens));
+        }
+    }
+
+    #[test]
+    fn names_that_stand_for_the_model_of_the_day() {
+        let tokens = plain(10_000, 0, 1_000);
+        for (model, time, usd) in [
+            // 0.01 * 1 + 0.001 * 5, then 0.4 and 2.4, then 0.5 and 3.
+            ("coder-model", "2025-11-01", "0.015"),
+            ("coder-model", "2026-02-16", "0.0064"),
+            ("coder-model", "2026-11-20", "0.008"),
+            ("vision-model", "2025-11-01", "0.0036"),
+            // 0.6 and 3, then 0.95 and 4.
+            ("kimi-for-coding", "2026-06-11", "0.009"),
+            ("kimi-for-coding", "2026-06-12", "0.0135"),
+            ("kimi-code/kimi-for-coding", "2026-06-12", "0.0135"),
+            ("kimi-for-coding-highspeed", "2026-08-01", "0.027"),
+        ] {
+            check(&call(model, time, tokens), usd, Estimated);
+        }
+        check(&now("kimi-code/k3", tokens), "0.045", RateCard);
+        check(&now("qwen3-max-preview", tokens), "0.018", RateCard);
+        check(&now("qwen-flash", plain(256_001, 0, 0)), "0.06400025", RateCard);
+    }
+
     #[test]
     fn names_as_github_and_gateways_write_them() {
         let tokens = plain(1_000, 0, 0);
@@ -661,6 +704,16 @@ mod tests {
             ("alibaba", "qwen3-max", "0.0012"),
             ("openai-native", "gpt-5.4", "0.0025"),
             ("anthropic", "claude-sonnet-4-6", "0.003"),
+            ("chatgpt_codex", "gpt-5.4", "0.0025"),
+            ("custom_deepseek", "V4.1 Flash off-peak", "0.00015"),
+            ("gcp_vertex_ai", "gemini-2.5-pro", "0.00125"),
+            ("google-gemini-cli", "gemini-2.5-pro", "0.00125"),
+            ("google-antigravity", "gemini-2.5-pro", "0.00125"),
+            ("kimi-coding", "k2p7", "0.00095"),
+            ("kimi-for-coding", "kimi-k2.6", "0.00095"),
+            ("kimi", "k3", "0.003"),
+            ("minimax-coding-plan", "MiniMax-M2.7", "0.0003"),
+            ("alibaba-coding-plan", "qwen3.6-plus", "0.0005"),
         ] {
             check(&served_by(vendor, now(model, plain(1_000, 0, 0))), usd, RateCard);
         }
@@ -691,6 +744,13 @@ mod tests {
             ("openrouter", "z-ai/glm-4.6", "0.0006", Estimated),
             ("openrouter", "glm-4.6", "0.0006", Estimated),
             ("openrouter", "z-ai/glm-4.6:free", "0.0", RateCard),
+            ("openrouter", "minimax/minimax-m2.5", "0.0003", Estimated),
+            ("openrouter", "xiaomi/mimo-v2.6-pro", "0.000435", Estimated),
+            ("kilo", "anthropic/claude-sonnet-4.6", "0.003", RateCard),
+            ("kilo", "minimax/minimax-m3", "0.0003", Estimated),
+            ("kilocode", "openai/gpt-5.5", "0.005", RateCard),
+            ("github_copilot", "claude-sonnet-4.6", "0.003", RateCard),
+            ("github_copilot", "kimi-k3", "0.003", RateCard),
         ] {
             check(&served_by(vendor, now(model, plain(1_000, 0, 0))), usd, source);
         }
@@ -715,7 +775,10 @@ mod tests {
             ("moonshotai-cn", "kimi-k2.6"),
             ("google", "grok-4.5"),
             ("zai", "gpt-5.5"),
-            ("openrouter", "minimax/minimax-m2.5"),
+            ("openrouter", "stepfun/step-3.7-flash"),
+            ("databricks", "claude-sonnet-4-6"),
+            ("gcp_vertex_ai", "claude-sonnet-4-6"),
+            ("minimax-cn", "MiniMax-M3"),
             ("openai", "big-pickle"),
             ("", "gpt-5.5"),
         ] {
@@ -831,7 +894,11 @@ mod tests {
                 assert!(is_known, "{vendor}: {name}");
             }
         }
-        for vendor in book.vendors.values().chain(&book.hosted_elsewhere) {
+        for vendor in book.vendors.values() {
+            let is_known = book.first_party.contains(vendor) || book.resellers.contains(vendor);
+            assert!(is_known, "{vendor}");
+        }
+        for vendor in &book.hosted_elsewhere {
             assert!(book.first_party.contains(vendor), "{vendor}");
         }
     }
@@ -858,7 +925,7 @@ mod tests {
         .unwrap();
         let mut book = PriceBook::builtin();
         book.overlay(&rows).unwrap();
-        assert_eq!(book.version(), "2026-11-25+user");
+        assert_eq!(book.version(), "2026-11-26+user");
 
         let tokens = plain(300_000, 0, 0);
         let azure = with(now("gpt-5.5", tokens), |usage| usage.vendor = Some("azure".into()));
@@ -928,7 +995,7 @@ mod tests {
     fn an_overlay_is_applied_whole_or_not_at_all() {
         let mut book = PriceBook::builtin();
         book.overlay(&PriceRows::new()).unwrap();
-        assert_eq!(book.version(), "2026-11-25");
+        assert_eq!(book.version(), "2026-11-26");
 
         let rows: PriceRows = toml::from_str(
             r#"

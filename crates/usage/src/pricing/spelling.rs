@@ -45,10 +45,11 @@ fn without_marker(name: &str) -> Option<Spelling<'_>> {
 
 fn without_route(name: &str) -> Option<Spelling<'_>> {
     const REGIONS: [&str; 4] = ["us.", "eu.", "apac.", "global."];
-    const MAKERS: [&str; 4] = ["anthropic/", "openai/", "google/", "x-ai/"];
+    // The last one is the route of a maker's own service.
+    const MAKERS: [&str; 5] = ["anthropic/", "openai/", "google/", "x-ai/", "kimi-code/"];
     // Others host what these make: a gateway may have sent the call to any of them.
-    const HOSTED_ELSEWHERE: [&str; 5] =
-        ["deepseek/", "mistralai/", "moonshotai/", "qwen/", "z-ai/"];
+    const HOSTED_ELSEWHERE: [&str; 7] =
+        ["deepseek/", "minimax/", "mistralai/", "moonshotai/", "qwen/", "xiaomi/", "z-ai/"];
     for (makers, is_rerouted) in [(&MAKERS[..], false), (&HOSTED_ELSEWHERE[..], true)] {
         if let Some(name) = makers.iter().find_map(|maker| name.strip_prefix(maker)) {
             return Some(Spelling { name, is_rerouted });
@@ -124,6 +125,8 @@ mod tests {
         check("x-ai/grok-4.5", &["grok-4.5"]);
         check("z-ai/glm-4.6", &["~glm-4.6"]);
         check("qwen/qwen3-max", &["~qwen3-max"]);
+        check("minimax/minimax-m3", &["~minimax-m3"]);
+        check("kimi-code/kimi-for-coding", &["kimi-for-coding"]);
         check("anthropic.claude-opus-5", &["~claude-opus-5"]);
         check("vertex_ai/claude-opus-5@20260101", &["~claude-opus-5@20260101", "~claude-opus-5"]);
         check(
