@@ -14,6 +14,7 @@ mod tests;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use self::session::Session;
 use self::task::Task;
@@ -98,6 +99,12 @@ fn is_session(root: &Path, path: &Path) -> bool {
     let sessions = folder.parent();
     let is_among_sessions = sessions.is_some_and(|all| all == root || all.ends_with("sessions"));
     !stem.is_empty() && (name_of(folder) == stem || is_among_sessions)
+}
+
+/// The company that was asked, as the agent calls it; who asks what price is not for the agent to
+/// guess.
+fn vendor(provider: Option<&str>) -> Option<Arc<str>> {
+    provider.filter(|provider| *provider != "unknown").map(Arc::from)
 }
 
 /// The agent that really made a call and wrote a log of its own, by what the one that only passed

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use usage::{Flags, Owner, Role, Skip, Source, UsageEvent};
 
-use super::{MESSAGES, NO_DIRECTORY, VERSION, inner_agent};
+use super::{MESSAGES, NO_DIRECTORY, VERSION, inner_agent, vendor};
 use crate::record::{Json, NotJson, Read, nanousd, time_ms};
 use crate::tasks::{Author, Figures, Text, name_of, time};
 use crate::{Document, Parsed, Surroundings, Torn};
@@ -283,6 +283,7 @@ impl<'r> Reader<'r> {
         let key = format!("cline:{id}:{ts_ms}");
         let mut call = self.author.call(&key, ts_ms, model, (tokens, cost, flags));
         call.copy_rank = self.copy_rank(ts_ms);
+        call.usage.vendor = vendor(message.provider.as_deref());
         Ok(call)
     }
 

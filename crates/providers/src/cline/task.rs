@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use usage::{EventKey, Flags, Owner, Skip, Source};
 
 use super::beside::Beside;
-use super::{NO_DIRECTORY, VERSION, inner_agent};
+use super::{NO_DIRECTORY, VERSION, inner_agent, vendor};
 use crate::record::{Json, NotJson, Read, nanousd};
 use crate::tasks::{Author, Entry, Request, directory_in, name_of, read_request};
 use crate::{Document, Parsed, Surroundings, Torn};
@@ -143,7 +143,9 @@ impl<'r> Reader<'r> {
         if provider.and_then(inner_agent).is_some_and(|agent| self.around.reads(agent)) {
             return Err(Skip::Replayed);
         }
-        let call = self.author.call(&key, ts_ms, model, (tokens, cost, flags));
+        let vendor = vendor(provider);
+        let mut call = self.author.call(&key, ts_ms, model, (tokens, cost, flags));
+        call.usage.vendor = vendor;
         self.stated.events.push(call);
         Ok(())
     }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Place, md5};
+use md5::{Digest as _, Md5};
+
+use super::Place;
 use crate::Surroundings;
 use crate::record::{Json, is_kept};
 
@@ -51,7 +53,7 @@ pub(super) fn directory_of(place: &Place, around: &dyn Surroundings) -> Option<S
             json.object(|name, json| {
                 if name == "path"
                     && let Some(path) = json.text()?
-                    && md5::hex(path.as_bytes()) == hash
+                    && folder_of(&path) == hash
                 {
                     found = Some(path.into_owned());
                 }
@@ -99,6 +101,11 @@ fn unquoted(text: &str) -> &str {
     let text = text.trim();
     let inside = |quote: char| text.strip_prefix(quote)?.split(quote).next();
     inside('"').or_else(|| inside('\'')).unwrap_or(text)
+}
+
+/// What Kimi CLI calls the folder of a directory.
+fn folder_of(directory: &str) -> String {
+    format!("{:x}", Md5::digest(directory.as_bytes()))
 }
 
 #[cfg(test)]

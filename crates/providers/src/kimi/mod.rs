@@ -3,11 +3,10 @@
 //! Both log each model call by itself, and copy what was said into the file of a fork. Going over to
 //! Kimi Code copies the conversations and leaves out what they used: both are read. `line` reads the
 //! fields, `wire` says what they state, `beside` knows what stands in other files: the directory of a
-//! session and, for Kimi CLI, the model. `md5` is what Kimi CLI names the folders of directories with.
+//! session and, for Kimi CLI, the model.
 
 mod beside;
 mod line;
-mod md5;
 #[cfg(test)]
 mod tests;
 mod wire;

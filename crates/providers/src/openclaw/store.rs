@@ -3,8 +3,10 @@
 //! Rows are read in the order in which they were inserted. Of a session that is rewound or compacted
 //! the agent deletes some and inserts others, which may then stand where the deleted ones stood.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
@@ -15,6 +17,7 @@ use super::event::{Context, Event, Header};
 use super::{ID, project_of_agent, reads_codex};
 use crate::opencode::cursor::Cursor;
 use crate::record::{Json, is_kept};
+use crate::sqlite::columns;
 use crate::{Database, DatabaseError, Parsed, Progress, Surroundings};
 
 pub(super) struct Store;
@@ -24,7 +27,10 @@ pub(super) struct Store;
 const MAX_ROWS: u64 = 500;
 const MAX_BYTES: usize = 8 << 20;
 
-const EVENTS: &str = "SELECT rowid, session_id, seq, event_json, created_at FROM transcript_events";
+/// Longest event that is decoded.
+const MAX_EVENT: u64 = 64 << 20;
+
+const EVENTS: &str = "transcript_events";
 
 impl Database for Store {
     fn read(
@@ -35,7 +41,7 @@ impl Database for Store {
         state: &str,
         out: &mut Parsed,
     ) -> Result<Progress, DatabaseError> {
-        need_columns(db)?;
+        let events = events(db)?;
         let mut cursor: Cursor = serde_json::from_str(state).unwrap_or_default();
         cursor.rewind(|rowid| mark_at(db, rowid))?;
         let mut turn = Turn {
@@ -47,7 +53,7 @@ impl Database for Store {
             headers: HashMap::new(),
         };
         let mut statement =
-            db.prepare_cached(&format!("{EVENTS} WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"))?;
+            db.prepare_cached(&format!("{events} WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"))?;
         let mut found = statement.query([cursor.rowid(), i64::try_from(MAX_ROWS).unwrap_or(1)])?;
         let (mut rows, mut bytes, mut last) = (0, 0, None);
         while bytes < MAX_BYTES
@@ -66,28 +72,44 @@ impl Database for Store {
     }
 }
 
-fn need_columns(db: &Connection) -> Result<(), DatabaseError> {
-    const TABLE: &str = "transcript_events";
-
-    let mut query = db.prepare_cached("SELECT name FROM pragma_table_info(?1)")?;
-    let columns: Vec<String> =
-        query.query_map([TABLE], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+/// Selects events, if the table has all columns that are needed.
+fn events(db: &Connection) -> Result<String, DatabaseError> {
+    let columns = columns(db, EVENTS)?;
     let needed = ["session_id", "seq", "event_json", "created_at"];
-    match needed.iter().find(|name| !columns.iter().any(|column| column == *name)) {
-        Some(name) => Err(DatabaseError::UnsupportedSchema(format!("{TABLE}.{name}"))),
-        None => Ok(()),
+    match needed.iter().find(|name| !columns.contains(**name)) {
+        Some(name) => Err(DatabaseError::UnsupportedSchema(format!("{EVENTS}.{name}"))),
+        None => Ok(select(db)?),
     }
+}
+
+fn select(db: &Connection) -> rusqlite::Result<String> {
+    let has_packed = columns(db, EVENTS)?.contains("event_zstd");
+    let packed = if has_packed { "event_zstd" } else { "NULL" };
+    Ok(format!("SELECT rowid, session_id, seq, event_json, created_at, {packed} FROM {EVENTS}"))
+}
+
+/// An event as JSON. The newest versions keep long ones compressed.
+fn content<'r>(row: &'r Row<'_>) -> rusqlite::Result<Option<Cow<'r, [u8]>>> {
+    if let Some(json) = bytes(row.get_ref(3)?) {
+        return Ok(Some(Cow::Borrowed(json)));
+    }
+    let ValueRef::Blob(packed) = row.get_ref(5)? else { return Ok(None) };
+    let mut json = Vec::new();
+    let decoded = zstd::Decoder::new(packed)
+        .and_then(|decoder| decoder.take(MAX_EVENT + 1).read_to_end(&mut json));
+    let is_whole = decoded.is_ok_and(|len| len as u64 <= MAX_EVENT);
+    Ok(is_whole.then_some(Cow::Owned(json)))
 }
 
 /// What tells whether the row that has a rowid now is the one that had it before.
 fn mark_at(db: &Connection, rowid: i64) -> rusqlite::Result<Option<String>> {
-    let mut statement = db.prepare_cached(&format!("{EVENTS} WHERE rowid = ?1"))?;
+    let mut statement = db.prepare_cached(&format!("{} WHERE rowid = ?1", select(db)?))?;
     statement.query_row([rowid], mark).optional()
 }
 
 fn mark(row: &Row<'_>) -> rusqlite::Result<String> {
     let mut said = format!("{:?}:{:?}:", text(row.get_ref(1)?), row.get_ref(2)?).into_bytes();
-    said.extend_from_slice(bytes(row.get_ref(3)?).unwrap_or_default());
+    said.extend_from_slice(&content(row)?.unwrap_or_default());
     Ok(digest22(&said))
 }
 
@@ -106,12 +128,11 @@ struct Turn<'a> {
 impl Turn<'_> {
     /// Reads a row and says how long it is.
     fn row(&mut self, row: &Row<'_>, out: &mut Parsed) -> rusqlite::Result<usize> {
-        let Some(json) = bytes(row.get_ref(3)?) else {
-            // It may be compressed, which only the newest versions do.
+        let Some(json) = content(row)? else {
             out.skips.add(Skip::BadField);
             return Ok(0);
         };
-        let mut reader = Json::new(json);
+        let mut reader = Json::new(&json);
         let event = Event::read(&mut reader);
         match (event, text(row.get_ref(1)?)) {
             (Ok(Some(_)), _) if reader.peek().is_some() => out.skips.add(Skip::Malformed),
@@ -156,10 +177,10 @@ impl Turn<'_> {
 /// What a session says of itself in its first event.
 fn header_of(db: &Connection, session: &str) -> rusqlite::Result<Header> {
     let mut statement =
-        db.prepare_cached(&format!("{EVENTS} WHERE session_id = ?1 ORDER BY seq LIMIT 1"))?;
+        db.prepare_cached(&format!("{} WHERE session_id = ?1 ORDER BY seq LIMIT 1", select(db)?))?;
     let header = |row: &Row<'_>| {
-        let json = bytes(row.get_ref(3)?).unwrap_or_default();
-        Ok(Event::read(&mut Json::new(json)).ok().flatten().and_then(|event| event.header()))
+        let json = content(row)?.unwrap_or_default();
+        Ok(Event::read(&mut Json::new(&json)).ok().flatten().and_then(|event| event.header()))
     };
     Ok(statement.query_row([session], header).optional()?.flatten().unwrap_or_default())
 }
@@ -171,13 +192,14 @@ fn chosen_before(
     seq: i64,
 ) -> rusqlite::Result<Option<(String, Option<String>)>> {
     let mut statement = db.prepare_cached(&format!(
-        "{EVENTS} WHERE session_id = ?1 AND seq < ?2 AND (event_json LIKE '%\"model_change\"%'
-        OR event_json LIKE '%\"model-snapshot\"%') ORDER BY seq DESC LIMIT 16"
+        "{} WHERE session_id = ?1 AND seq < ?2 AND (event_json LIKE '%\"model_change\"%'
+        OR event_json LIKE '%\"model-snapshot\"%') ORDER BY seq DESC LIMIT 16",
+        select(db)?
     ))?;
     let mut rows = statement.query(rusqlite::params![session, seq])?;
     while let Some(row) = rows.next()? {
-        let json = bytes(row.get_ref(3)?).unwrap_or_default();
-        let event = Event::read(&mut Json::new(json)).ok().flatten();
+        let json = content(row)?.unwrap_or_default();
+        let event = Event::read(&mut Json::new(&json)).ok().flatten();
         let choice = event.as_ref().and_then(Event::choice);
         if let Some((model, vendor)) = choice {
             return Ok(Some((model.to_owned(), vendor.map(str::to_owned))));

@@ -752,3 +752,19 @@ fn a_sessions_name_is_what_its_file_says() {
         assert_eq!(session_in_name(file), Some(session));
     }
 }
+
+#[test]
+fn events_that_are_kept_compressed_count_like_others() {
+    let (db, home) = (open(), Home::default());
+    let calls = [call("a", &json!({})), call("b", &json!({}))];
+    insert(&db, "s", &calls);
+    let plain = read(&db, &home, &mut String::new());
+    db.execute_batch("ALTER TABLE transcript_events ADD COLUMN event_zstd BLOB").unwrap();
+    let packed = zstd::encode_all(calls[1].to_string().as_bytes(), 3).unwrap();
+    let pack = "UPDATE transcript_events SET event_json = NULL, event_zstd = ?1 WHERE seq = 1";
+    db.execute(pack, [&packed]).unwrap();
+    assert_eq!(read(&db, &home, &mut String::new()).events, plain.events);
+    db.execute(pack, [&packed[..packed.len() - 1]]).unwrap();
+    let cut = read(&db, &home, &mut String::new());
+    assert_eq!((cut.events.len(), cut.skips.faults()), (1, 1), "{cut:?}");
+}

@@ -410,7 +410,7 @@ fn both_extensions_are_looked_for_in_every_editor() {
     let roots = RooCode.roots(&env);
     let of = |name: &str| roots.iter().filter(|root| root.ends_with(name)).count();
     let shared = roots.len() - of(TASKS.extensions[0]) - of(TASKS.extensions[1]);
-    assert_eq!((of(TASKS.extensions[0]), of(TASKS.extensions[1]), shared), (5, 5, 1));
+    assert_eq!((of(TASKS.extensions[0]), of(TASKS.extensions[1]), shared), (9, 9, 1));
     let place = RooCode.place("/home/ada/.config".as_ref());
     let names = "{rooveterinaryinc.roo-cline,zoocodeorganization.zoo-code}";
     assert_eq!(place, Path::new("/home/ada/.config/*/User/globalStorage").join(names));
