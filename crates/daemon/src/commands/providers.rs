@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ingest::Root;
@@ -61,12 +61,23 @@ pub(crate) fn tokens(totals: &ProviderTotals) -> i64 {
         + totals.cache_create_tokens
 }
 
+/// `x/{a,b}` is `x/a` or `x/b`.
+fn alternatives(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name.strip_prefix('{').and_then(|names| names.strip_suffix('}')) {
+        Some(names) => names.split(',').map(|name| path.with_file_name(name)).collect(),
+        None => vec![path.to_owned()],
+    }
+}
+
 /// Whether a root can be read now; one that cannot is tried again and again.
 pub(crate) fn root_state(root: &Root) -> &'static str {
     // Of a folder of many programs only what is the agent's own counts.
     if let Ok(own) = root.provider.place(&root.path).strip_prefix(root.path.join("*")) {
         let mut programs = std::fs::read_dir(&root.path).into_iter().flatten().flatten();
-        let is_found = programs.any(|program| program.path().join(own).is_dir());
+        let own = alternatives(own);
+        let is_found =
+            programs.any(|program| own.iter().any(|own| program.path().join(own).is_dir()));
         return if is_found { FOUND } else { AWAITED };
     }
     let is_there = std::fs::metadata(&root.path).and_then(|metadata| match metadata.is_dir() {

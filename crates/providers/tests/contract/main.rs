@@ -196,6 +196,12 @@ fn a_document_read_at_every_save_has_the_rows_of_its_last_save_and_what_went_bef
     }
 }
 
+#[test]
+fn providers_stand_in_the_order_of_their_ids() {
+    let ids: Vec<&str> = providers::ALL.iter().map(|provider| provider.id()).collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+}
+
 /// Nobody takes an estimate for a measurement.
 #[test]
 fn a_figure_is_estimated_where_its_source_is_said_to_be_and_nowhere_else() {
