@@ -11,6 +11,8 @@ use std::str::FromStr;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::support::script::{lines, verbs};
+
 /// A list of actions and the daemon they happen to.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -27,26 +29,6 @@ pub(crate) enum Action {
     Fork(u64, u64),
     Database(DatabaseVerb, u64, u64),
     Daemon(DaemonVerb, u64),
-}
-
-/// Declares verbs with the words they are written as.
-macro_rules! verbs {
-    ($name:ident { $($(#[$why:meta])* $verb:ident = $word:literal,)* }) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum $name { $($(#[$why])* $verb,)* }
-
-        impl $name {
-            const ALL: &[(Self, &str)] = &[$((Self::$verb, $word),)*];
-
-            fn word(self) -> &'static str {
-                Self::ALL.iter().find(|(verb, _)| *verb == self).unwrap().1
-            }
-
-            fn parse(word: &str) -> Option<Self> {
-                Self::ALL.iter().find(|(_, w)| *w == word).map(|(verb, _)| *verb)
-            }
-        }
-    };
 }
 
 verbs! {
@@ -146,7 +128,7 @@ impl FromStr for Case {
     /// Numbers may be left out; so may the sweep.
     fn from_str(script: &str) -> Result<Self, String> {
         let mut case = Self { sweep: 3600, actions: Vec::new() };
-        for line in script.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()) {
+        for line in lines(script) {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 ["sweep", seconds] => case.sweep = seconds.parse().map_err(|e| format!("{e}"))?,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use ingest::{Mode, Root};
 
 use crate::action::{Action, Case, DaemonVerb};
-use crate::daemon::{Daemon, Plan, Store};
+use crate::store::Statements;
+use crate::support::daemon::{Daemon, Plan, Store};
 use crate::world::{Rows, World};
 
 type All = BTreeMap<PathBuf, Rows>;
@@ -71,8 +72,9 @@ pub(crate) fn play(case: &Case, patience: Duration) -> Result<(), String> {
     let plan = Plan {
         home: world.home(),
         roots: world.roots().to_vec(),
-        scratch: world.scratch(),
+        scratch: Some(world.scratch()),
         sweep: Duration::from_secs(case.sweep),
+        max_line: 1 << 20,
     };
     let mut player = Player {
         plan,
@@ -98,8 +100,8 @@ struct Player {
     plan: Plan,
     world: World,
     model: Model,
-    store: Arc<Store>,
-    daemon: Option<Daemon>,
+    store: Arc<Store<Statements>>,
+    daemon: Option<Daemon<Statements>>,
     /// The root that is not read by the present run.
     off: Option<Root>,
     patience: Duration,
@@ -231,7 +233,7 @@ impl Player {
         self.run_once(&self.store)?;
         let (taken, last) = {
             let applied = self.store.applied();
-            (applied.taken, applied.last.clone())
+            (applied.taken, applied.kept.last.clone())
         };
         if taken != 0 {
             return Err(format!(
@@ -253,7 +255,7 @@ impl Player {
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:?}")) }
     }
 
-    fn run_once(&self, store: &Arc<Store>) -> Result<(), String> {
+    fn run_once(&self, store: &Arc<Store<Statements>>) -> Result<(), String> {
         Daemon::start(&self.plan, store, Mode::Once).finish(self.patience)
     }
 }

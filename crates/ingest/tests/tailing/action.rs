@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::record::Agent;
+use crate::support::script::{lines, verbs};
 
 /// A list of actions and the daemon they happen to.
 #[derive(Clone, Debug)]
@@ -37,27 +38,6 @@ pub(crate) enum Action {
 pub(crate) struct Spot {
     pub(crate) folder: Folder,
     pub(crate) name: u64,
-}
-
-/// Declares verbs with the words they are written as.
-macro_rules! verbs {
-    ($(#[$doc:meta])* $name:ident { $($(#[$why:meta])* $verb:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum $name { $($(#[$why])* $verb,)* }
-
-        impl $name {
-            pub(crate) const ALL: &[(Self, &str)] = &[$((Self::$verb, $word),)*];
-
-            fn word(self) -> &'static str {
-                Self::ALL.iter().find(|(verb, _)| *verb == self).unwrap().1
-            }
-
-            fn parse(word: &str) -> Option<Self> {
-                Self::ALL.iter().find(|(_, w)| *w == word).map(|(verb, _)| *verb)
-            }
-        }
-    };
 }
 
 verbs! {
@@ -191,7 +171,7 @@ impl FromStr for Case {
     /// Numbers may be left out; so may the agent and the sweep.
     fn from_str(script: &str) -> Result<Self, String> {
         let mut case = Self { agent: Agent::Claude, sweep: 3600, actions: Vec::new() };
-        for line in script.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()) {
+        for line in lines(script) {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 ["agent", "codex"] => case.agent = Agent::Codex,

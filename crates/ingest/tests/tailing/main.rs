@@ -2,8 +2,8 @@
 //! be read is counted, once.
 //!
 //! A random case is a list of actions (`action`) that is played in a real folder (`world`) against
-//! real watches, with a store in memory and a daemon that can be killed (`daemon`). `model` says
-//! what must be counted; `record` reads the same bytes in a second, simpler way.
+//! real watches, with a store in memory (`store`) and a daemon that can be killed (`support`).
+//! `model` says what must be counted; `record` reads the same bytes in a second, simpler way.
 //!
 //! `TALLYD_MODEL_CASES` is the number of cases, `TALLYD_MODEL_SEED` what they are made from. A case
 //! that fails is made shorter and printed as a command that plays it again. The long version:
@@ -12,114 +12,46 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod action;
-mod daemon;
 mod model;
 mod record;
+mod store;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use proptest::strategy::{Strategy as _, ValueTree};
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::strategy::Strategy;
 
-use crate::action::{Case, cases};
-use crate::model::play;
+use crate::action::Case;
+use crate::support::cases::{Modelled, play_random, play_script};
 
-const CASES: u64 = 2_000;
-/// Cases played at once. They wait most of the time; each has a watch instance, and a user may have
-/// 128 of them.
-const PLAYERS: u64 = 24;
-/// How long to wait for something to be counted.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The same, when a failing case is made shorter.
-const LESS_PATIENCE: Duration = Duration::from_secs(2);
-const SHORTENINGS: u32 = 60;
+struct Tailing;
+
+impl Modelled for Tailing {
+    type Case = Case;
+
+    const PROGRAM: &'static str = "tailing";
+    const CASES: u64 = 2_000;
+    const PLAYERS: u64 = 24;
+    const LESS_PATIENCE: Duration = Duration::from_secs(2);
+
+    fn cases() -> impl Strategy<Value = Case> {
+        action::cases()
+    }
+
+    fn play(case: &Case, patience: Duration) -> Result<(), String> {
+        model::play(case, patience)
+    }
+}
 
 #[test]
 fn whatever_happens_exactly_what_was_there_is_counted_once() {
-    let count = setting("TALLYD_MODEL_CASES").map_or(CASES, |n| n.parse().unwrap());
-    let seed = setting("TALLYD_MODEL_SEED");
-    let seed = seed.map_or_else(|| RandomState::new().hash_one(0), |seed| seed.parse().unwrap());
-    let (next, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
-    let failure = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..PLAYERS.min(count) {
-            scope.spawn(|| {
-                while !has_failed.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        break;
-                    }
-                    let tree = case_tree(seed, number);
-                    if let Err(fault) = play(&tree.current(), PATIENCE)
-                        && !has_failed.swap(true, Ordering::Relaxed)
-                    {
-                        let told = shortest(tree, &fault);
-                        *failure.lock().unwrap() = Some((number, told));
-                    }
-                }
-            });
-        }
-    });
-    if let Some((number, told)) = failure.into_inner().unwrap() {
-        panic!("case {number} of seed {seed}: {told}");
-    }
+    play_random::<Tailing>();
 }
 
 /// Plays the script in `TALLYD_MODEL_SCRIPT`, if there is one.
 #[test]
 fn script() {
-    if let Some(script) = setting("TALLYD_MODEL_SCRIPT") {
-        check(&script);
-    }
-}
-
-/// Plays a case that is written out.
-fn check(script: &str) {
-    let case: Case = script.parse().unwrap();
-    if let Err(fault) = play(&case, PATIENCE) {
-        panic!("{}", tell(&case, &fault));
-    }
-}
-
-fn case_tree(seed: u64, number: u64) -> impl ValueTree<Value = Case> {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    bytes[8..16].copy_from_slice(&number.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    cases().new_tree(&mut TestRunner::new_with_rng(Config::default(), rng)).unwrap()
-}
-
-/// The shortest case found that fails too, and how.
-fn shortest(mut tree: impl ValueTree<Value = Case>, fault: &str) -> String {
-    let mut told = tell(&tree.current(), fault);
-    let mut is_simpler = tree.simplify();
-    for _ in 0..SHORTENINGS {
-        if !is_simpler {
-            break;
-        }
-        is_simpler = match play(&tree.current(), LESS_PATIENCE) {
-            Err(fault) => {
-                told = tell(&tree.current(), &fault);
-                tree.simplify()
-            }
-            Ok(()) => tree.complicate(),
-        };
-    }
-    told
-}
-
-fn tell(case: &Case, fault: &str) -> String {
-    format!(
-        "{fault}\n\nTALLYD_MODEL_SCRIPT='\n{case}' cargo test -p ingest --test tailing -- --exact script\n"
-    )
-}
-
-fn setting(name: &str) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "how long to test is no setting of the program")]
-    std::env::var(name).ok()
+    play_script::<Tailing>();
 }

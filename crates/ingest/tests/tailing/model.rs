@@ -1,13 +1,15 @@
 //! Plays a case, and knows what must be counted.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use ingest::Mode;
+use ingest::{Mode, Root};
+use tokio::runtime::Handle;
 
 use crate::action::{Action, Case, DaemonVerb, FileVerb};
-use crate::daemon::{Daemon, Plan, Store};
-use crate::record::{Rows, add};
+use crate::record::{Agent, MAX_LINE, Rows, add};
+use crate::store::Events;
+use crate::support::daemon::{Daemon, Plan, Store, runtime};
 use crate::world::{World, is_linked};
 
 /// What must be counted is what is below the roots now, and what was counted before it went.
@@ -48,18 +50,22 @@ impl Model {
 /// Plays a case from its first action to the last and compares; `Err` says what is wrong.
 pub(crate) fn play(case: &Case, patience: Duration) -> Result<(), String> {
     let world = World::new(case.agent);
+    let root = |path| Root { provider: case.agent.provider(), path };
     let plan = Plan {
-        agent: case.agent,
         home: world.home(),
-        roots: world.roots().to_vec(),
+        roots: world.roots().map(root).to_vec(),
+        scratch: None,
         sweep: Duration::from_secs(case.sweep),
+        max_line: MAX_LINE,
     };
     let mut player = Player {
+        agent: case.agent,
         plan,
         world,
         model: Model::default(),
         store: Arc::default(),
         daemon: None,
+        runtime: None,
         patience,
     };
     player.start();
@@ -72,11 +78,14 @@ pub(crate) fn play(case: &Case, patience: Duration) -> Result<(), String> {
 }
 
 struct Player {
+    agent: Agent,
     plan: Plan,
     world: World,
     model: Model,
-    store: Arc<Store>,
-    daemon: Option<Daemon>,
+    store: Arc<Store<Events>>,
+    daemon: Option<Daemon<Events>>,
+    /// That of the latest run.
+    runtime: Option<Handle>,
     patience: Duration,
 }
 
@@ -85,11 +94,11 @@ impl Player {
         if self.world.hides(action) {
             self.settle()?;
         }
-        match (action, &self.daemon) {
+        match (action, &self.runtime) {
             (Action::Daemon(verb, n), _) => return self.command(verb, n),
-            (Action::File(FileVerb::Flood, spot, n), Some(daemon)) => {
+            (Action::File(FileVerb::Flood, ..), Some(runtime)) => {
                 // What lies outside is not watched and cannot be flooded.
-                daemon.held_up(|| self.world.apply(Action::File(FileVerb::Flood, spot, n)));
+                held_up(runtime, || self.world.apply(action));
             }
             _ => self.world.apply(action),
         }
@@ -124,7 +133,9 @@ impl Player {
         if let Some(daemon) = self.daemon.take() {
             daemon.kill();
         }
-        self.daemon = Some(Daemon::start(&self.plan, &self.store, Mode::Live));
+        let runtime = runtime();
+        self.runtime = Some(runtime.handle().clone());
+        self.daemon = Some(Daemon::start_in(runtime, &self.plan, &self.store, Mode::Live));
     }
 
     fn stop(&mut self) {
@@ -138,7 +149,7 @@ impl Player {
     fn settle(&mut self) -> Result<(), String> {
         self.model.look(&self.world);
         let expected = self.model.expected(&self.world);
-        let agent = self.plan.agent;
+        let agent = self.agent;
         let mut missing = String::new();
         let settled = self.store.wait(self.patience, |applied| {
             let rows = match applied.rows(agent) {
@@ -168,9 +179,9 @@ impl Player {
         }
         self.stop();
         // A copy that nobody read yet may have an earlier owner for a call; it adds none.
-        let before = self.store.applied().rows(self.plan.agent)?;
+        let before = self.store.applied().rows(self.agent)?;
         self.run_once(&self.store)?;
-        let after = self.store.applied().rows(self.plan.agent)?;
+        let after = self.store.applied().rows(self.agent)?;
         if after != before {
             let (beyond, lost) = (difference(&after, &before), difference(&before, &after));
             return Err(format!(
@@ -185,7 +196,7 @@ impl Player {
         self.every_file_has_its_checkpoint()?;
         let fresh = Arc::default();
         self.run_once(&fresh)?;
-        let (rows, there) = (fresh.applied().rows(self.plan.agent)?, self.world.rows());
+        let (rows, there) = (fresh.applied().rows(self.agent)?, self.world.rows());
         if rows == there {
             return Ok(());
         }
@@ -193,7 +204,7 @@ impl Player {
         Err(format!("a run from the start counts too much: {beyond:?}; too little: {missing:?}"))
     }
 
-    fn run_once(&self, store: &Arc<Store>) -> Result<(), String> {
+    fn run_once(&self, store: &Arc<Store<Events>>) -> Result<(), String> {
         Daemon::start(&self.plan, store, Mode::Once).finish(self.patience)
     }
 
@@ -206,6 +217,20 @@ impl Player {
         let unknown: Vec<_> = unknown.filter(|path| !known(path.clone())).collect();
         if unknown.is_empty() { Ok(()) } else { Err(format!("no checkpoint for {unknown:?}")) }
     }
+}
+
+/// Holds up the loop of a run while `busy` runs: what is heard meanwhile has to wait.
+fn held_up(runtime: &Handle, busy: impl FnOnce()) {
+    let (release, released) = mpsc::channel::<()>();
+    let (hold, held) = mpsc::channel();
+    runtime.spawn(async move {
+        _ = hold.send(());
+        _ = released.recv();
+    });
+    // Says nothing if the loop has ended.
+    _ = held.recv();
+    busy();
+    drop(release);
 }
 
 /// What `a` says beyond `b`.

@@ -1,38 +1,37 @@
 //! Ingest in a thread of its own, and the store it hands its batches to.
 //!
 //! The store does what the real one does as far as ingest can tell: a batch is applied as a whole or
-//! not at all, and what was applied is there after the process was killed. What a source states takes
-//! the place of what it stated itself; a key that was retracted stays away.
+//! not at all, and what was applied is there after the process was killed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ingest::{Mode, Options, Output, Root, Status};
+use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
-use usage::{Checkpoint, EventKey, UsageEvent};
+use usage::Checkpoint;
 
-use crate::world::{Rows, call_of};
+/// What a model keeps of that which is applied, beside the checkpoints.
+pub(crate) trait Keep: Default + Send + 'static {
+    fn keep(&mut self, output: &Output);
+}
 
 /// What one run of ingest after the other has left.
 #[derive(Default)]
-pub(crate) struct Store {
-    applied: Mutex<Applied>,
+pub(crate) struct Store<K> {
+    applied: Mutex<Applied<K>>,
     changed: Condvar,
 }
 
-#[derive(Clone, Default)]
-pub(crate) struct Applied {
-    /// What each source states.
-    pub(crate) statements: BTreeMap<i64, BTreeMap<EventKey, UsageEvent>>,
-    retracted: BTreeSet<EventKey>,
+#[derive(Default)]
+pub(crate) struct Applied<K> {
+    pub(crate) kept: K,
     pub(crate) checkpoints: BTreeMap<i64, Checkpoint>,
     /// Batches and the like that were taken from the present run.
     pub(crate) taken: u64,
-    /// What the last of them was.
-    pub(crate) last: String,
     /// The run that may write. `None` while the daemon is down or was killed.
     writer: Option<u64>,
     runs: u64,
@@ -40,30 +39,9 @@ pub(crate) struct Applied {
     fuse: Option<u64>,
 }
 
-impl Applied {
+impl<K: Keep> Applied<K> {
     pub(crate) fn is_up(&self) -> bool {
         self.writer.is_some()
-    }
-
-    /// What is counted, by the place of its source.
-    pub(crate) fn rows(&self) -> Result<BTreeMap<PathBuf, Rows>, String> {
-        let mut rows: BTreeMap<PathBuf, Rows> = BTreeMap::new();
-        let mut keys = BTreeMap::new();
-        for (source, statements) in &self.statements {
-            let path = self.checkpoints.get(source).map(|checkpoint| checkpoint.path.clone());
-            let path = path.ok_or_else(|| format!("{statements:?} without a checkpoint"))?;
-            let rows = rows.entry(path).or_default();
-            for event in statements.values() {
-                let (call, version) = call_of(event);
-                if keys.insert(call, &event.key).is_some_and(|key| *key != event.key) {
-                    return Err(format!("call {call} is counted under two keys"));
-                }
-                if rows.insert(call, version).is_some() {
-                    return Err(format!("two sources at one place state call {call}"));
-                }
-            }
-        }
-        Ok(rows)
     }
 
     fn take(&mut self, run: u64, output: Output) -> bool {
@@ -78,26 +56,9 @@ impl Applied {
             *fuse = left;
         }
         self.taken += 1;
-        self.last = format!("{output:?}");
+        self.kept.keep(&output);
         match output {
             Output::Batch(batch) => {
-                let source = batch.checkpoint.source_id;
-                let stated = self.statements.entry(source).or_default();
-                for event in batch.events {
-                    assert_eq!(event.owner.source_id, source);
-                    let known = stated.remove(&event.key).filter(|_| !batch.amends);
-                    let event = match known {
-                        Some(known) => usage::merge(known, event),
-                        None => event,
-                    };
-                    if !self.retracted.contains(&event.key) {
-                        stated.insert(event.key.clone(), event);
-                    }
-                }
-                for key in batch.retracted {
-                    self.statements.values_mut().for_each(|stated| _ = stated.remove(&key));
-                    self.retracted.insert(key);
-                }
                 self.checkpoints.insert(batch.checkpoint.source_id, batch.checkpoint);
             }
             Output::Forget(sources) => {
@@ -108,8 +69,8 @@ impl Applied {
     }
 }
 
-impl Store {
-    pub(crate) fn applied(&self) -> MutexGuard<'_, Applied> {
+impl<K: Keep> Store<K> {
+    pub(crate) fn applied(&self) -> MutexGuard<'_, Applied<K>> {
         self.applied.lock().unwrap()
     }
 
@@ -117,7 +78,7 @@ impl Store {
     pub(crate) fn wait<T>(
         &self,
         patience: Duration,
-        mut decide: impl FnMut(&Applied) -> Option<T>,
+        mut decide: impl FnMut(&Applied<K>) -> Option<T>,
     ) -> Option<T> {
         let deadline = Instant::now() + patience;
         let mut applied = self.applied();
@@ -145,13 +106,14 @@ pub(crate) struct Plan {
     pub(crate) home: PathBuf,
     pub(crate) roots: Vec<Root>,
     /// For copies of databases.
-    pub(crate) scratch: PathBuf,
+    pub(crate) scratch: Option<PathBuf>,
     pub(crate) sweep: Duration,
+    pub(crate) max_line: usize,
 }
 
 /// One run of ingest.
-pub(crate) struct Daemon {
-    store: Arc<Store>,
+pub(crate) struct Daemon<K> {
+    store: Arc<Store<K>>,
     stop: watch::Sender<bool>,
     kill: oneshot::Sender<()>,
     /// Says nothing; ends with the run.
@@ -159,8 +121,22 @@ pub(crate) struct Daemon {
     thread: JoinHandle<()>,
 }
 
-impl Daemon {
-    pub(crate) fn start(plan: &Plan, store: &Arc<Store>, mode: Mode) -> Self {
+/// Each run has one of its own, so that its loop can be held up without holding up other cases.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+impl<K: Keep> Daemon<K> {
+    pub(crate) fn start(plan: &Plan, store: &Arc<Store<K>>, mode: Mode) -> Self {
+        Self::start_in(runtime(), plan, store, mode)
+    }
+
+    pub(crate) fn start_in(
+        runtime: Runtime,
+        plan: &Plan,
+        store: &Arc<Store<K>>,
+        mode: Mode,
+    ) -> Self {
         let run = store.begin();
         let options = Options {
             home: plan.home.clone(),
@@ -169,16 +145,15 @@ impl Daemon {
             force: false,
             mode,
             sweep_interval: plan.sweep,
-            max_line: 1 << 20,
+            max_line: plan.max_line,
             is_remote: |_| false,
             canary: None,
-            scratch: Some(plan.scratch.clone()),
+            scratch: plan.scratch.clone(),
             now_ms: || 1_800_000_000_000,
         };
         let (stop, stopped) = watch::channel(false);
         let (kill, killed) = oneshot::channel();
         let (ending, ended) = mpsc::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let writer = Arc::clone(store);
         let thread = std::thread::spawn(move || {
             let sink = Arc::clone(&writer);
