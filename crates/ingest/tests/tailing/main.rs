@@ -2,8 +2,8 @@
 //! be read is counted, once.
 //!
 //! A random case is a list of actions (`action`) that is played in a real folder (`world`) against
-//! real watches, with a store in memory (`store`) and a daemon that can be killed (`support`). `model` says
-//! what must be counted; `record` reads the same bytes in a second, simpler way.
+//! real watches, with a store in memory (`store`) and a daemon that can be killed (`support`).
+//! `model` says what must be counted; `record` reads the same bytes in a second, simpler way.
 //!
 //! `TALLYD_MODEL_CASES` is the number of cases, `TALLYD_MODEL_SEED` what they are made from. A case
 //! that fails is made shorter and printed as a command that plays it again. The long version:
