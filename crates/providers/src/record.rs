@@ -38,15 +38,21 @@ const MAX_OPENING: usize = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotJson;
 
+impl From<NotJson> for Skip {
+    fn from(NotJson: NotJson) -> Self {
+        Self::Malformed
+    }
+}
+
 /// Whether a value was read, and what it was.
 pub(crate) type Read<T> = Result<T, NotJson>;
 
 /// Reads what stands on a line: one record, or several where a writer was stopped before a newline.
-/// `read` reads the next value and says whether it was an object.
+/// `read` reads the next value and says whether it was an object, or why the rest is left unread.
 pub(crate) fn each_record<'a>(
     line: &'a [u8],
     out: &mut Parsed,
-    mut read: impl FnMut(&mut Json<'a>, &mut Parsed) -> Read<bool>,
+    mut read: impl FnMut(&mut Json<'a>, &mut Parsed) -> Result<bool, Skip>,
 ) {
     let mut json = Json::new(line);
     let mut records = 0;
@@ -62,7 +68,7 @@ pub(crate) fn each_record<'a>(
         match read(&mut json, out) {
             Ok(true) => {}
             Ok(false) => out.skips.add(Skip::NotAnObject),
-            Err(NotJson) => return out.skips.add(Skip::Malformed),
+            Err(reason) => return out.skips.add(reason),
         }
     }
 }
