@@ -204,18 +204,7 @@ impl Parser {
             Some(uuid) => format!("claude:prompt:{uuid}"),
             None => format!("claude:prompt:sha:{}", digest22(bytes)),
         };
-        let usage = Usage {
-            model: "".into(),
-            speed: Speed::Standard,
-            tokens: Tokens::default(),
-            web_search_requests: 0,
-            vendor: None,
-            tier: None,
-            geo: None,
-            logged_cost_nanousd: None,
-            flags: Flags::default(),
-        };
-        self.event(statement, &key, Role::User, usage)
+        self.event(statement, &key, Role::User, Usage::of(""))
     }
 
     /// What one model run used. Speed, tier and region are those of the whole call unless it states
@@ -242,15 +231,13 @@ impl Parser {
         let tier = tier.filter(|tier| !matches!(*tier, "standard" | "batch"));
         let geo = geo.filter(|geo| !matches!(*geo, "global" | "not_available"));
         Ok(Usage {
-            model,
             speed,
             tokens,
             web_search_requests,
-            vendor: None,
             tier: tier.map(|tier| self.tier.get(tier)),
             geo: geo.map(|geo| self.geo.get(geo)),
-            logged_cost_nanousd: None,
             flags,
+            ..Usage::of(model)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use usage::{EventKey, Flags, Owner, Role, Skip, Source, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, Usage, UsageEvent};
 
 use super::chat::{About, Figures, Message, Record};
 use super::project::project_of;
@@ -214,15 +214,5 @@ impl Session {
 }
 
 fn usage_of(model: Arc<str>, tokens: Tokens, flags: Flags) -> Usage {
-    Usage {
-        model,
-        speed: Speed::Standard,
-        tokens,
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags,
-    }
+    Usage { tokens, flags, ..Usage::of(model) }
 }

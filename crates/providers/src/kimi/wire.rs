@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use usage::{EventKey, Flags, Owner, Role, Skip, Source, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, Usage, UsageEvent};
 
 use super::beside::{self, About};
 use super::line::{Figures, Line, may_matter, seconds_ms};
@@ -226,17 +226,7 @@ impl Wire {
                 client: None,
                 source_id: self.source_id,
             },
-            usage: Usage {
-                model,
-                speed: Speed::Standard,
-                tokens,
-                web_search_requests: 0,
-                vendor: None,
-                tier: None,
-                geo: None,
-                logged_cost_nanousd: None,
-                flags,
-            },
+            usage: Usage { tokens, flags, ..Usage::of(model) },
             parser_version: VERSION,
         })
     }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use usage::{EventKey, Flags, Owner, Role, Skip, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Skip, Tokens, Usage, UsageEvent};
 
 use super::version;
 use crate::Parsed;
@@ -178,18 +178,17 @@ impl<'a> Event<'a> {
             None => (context.chosen)().unwrap_or_else(|| (Usage::UNKNOWN_MODEL.to_owned(), None)),
         };
         let usage = Usage {
-            model: model.into(),
             tokens,
             vendor: vendor.map(Arc::from),
             logged_cost_nanousd: figures.cost_nanousd,
             flags,
-            ..nothing()
+            ..Usage::of(model)
         };
         Ok((key, usage))
     }
 
     fn prompt(&self) -> Result<(EventKey, Role, Usage), Skip> {
-        Ok((self.key("prompt:", "")?, Role::User, nothing()))
+        Ok((self.key("prompt:", "")?, Role::User, Usage::of("")))
     }
 
     /// Ids are short, and those of the first versions missing: the time goes with them.
@@ -332,21 +331,6 @@ impl Figures {
             cache_create_1h: 0,
             reasoning: 0,
         })
-    }
-}
-
-/// What a prompt uses.
-fn nothing() -> Usage {
-    Usage {
-        model: "".into(),
-        speed: Speed::Standard,
-        tokens: Tokens::default(),
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags: Flags::default(),
     }
 }
 
