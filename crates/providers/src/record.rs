@@ -31,6 +31,9 @@ pub(crate) const MAX_KEPT: usize = 4096;
 /// two; what a line of mebibytes could hold would fill the memory.
 pub(crate) const MAX_REPEATS: usize = 256;
 
+/// The end of the year 9999 in UTC milliseconds: later times have no text form.
+pub(crate) const MAX_TIME_MS: i64 = 253_402_300_799_999;
+
 /// How much of a text is looked at to tell what it is.
 const MAX_OPENING: usize = 64 << 10;
 
@@ -197,15 +200,10 @@ impl<'a> Json<'a> {
 
     /// Reads a time in UTC milliseconds, or as RFC 3339 has it.
     pub(crate) fn time(&mut self) -> Read<Option<i64>> {
-        /// The end of the year 9999: later times have no text form.
-        const MAX_MS: i64 = 253_402_300_799_999;
         if self.peek() == Some(b'"') {
             return Ok(self.text()?.as_deref().and_then(time_ms));
         }
-        Ok(match self.count()? {
-            Count::Is(ms @ 0..=MAX_MS) => Some(ms),
-            _ => None,
-        })
+        Ok(self.count()?.time_ms())
     }
 
     /// Reads a value and says whether it is `true`.
@@ -498,6 +496,14 @@ impl Count {
             flags.insert(Flags::CLAMPED);
             0
         })
+    }
+
+    /// What it is as a time in UTC milliseconds.
+    pub(crate) fn time_ms(self) -> Option<i64> {
+        match self {
+            Self::Is(ms @ 0..=MAX_TIME_MS) => Some(ms),
+            Self::Is(_) | Self::Absent | Self::Bad => None,
+        }
     }
 
     fn parse(digits: &str) -> Self {

@@ -11,7 +11,7 @@ use usage::{Flags, Owner, Role, Skip, Source, UsageEvent};
 
 use super::{MESSAGES, NO_DIRECTORY, VERSION, inner_agent, vendor};
 use crate::record::{Json, NotJson, Read, nanousd, time_ms};
-use crate::tasks::{Author, Figures, Text, name_of, time};
+use crate::tasks::{Author, Figures, Text, name_of};
 use crate::{Document, Parsed, Surroundings, Torn};
 
 pub(super) struct Session;
@@ -344,7 +344,7 @@ impl<'a> Message<'a> {
         let is_object = json.object(|name, json| {
             match name {
                 "id" => message.id = json.text()?,
-                "ts" => message.ts_ms = time(json)?,
+                "ts" => message.ts_ms = json.count()?.time_ms(),
                 "role" => {
                     let role = json.text()?;
                     message.is_user = role.as_deref() == Some("user");
