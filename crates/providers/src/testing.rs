@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use usage::{EventKey, Flags, Skips, UsageEvent, merge};
+use usage::{EventKey, Flags, Skips, Tokens, UsageEvent, merge};
 
 use crate::{Parsed, Surroundings};
 
@@ -60,6 +60,18 @@ pub(crate) fn add_counts<const N: usize>(line: &mut String, counts: [(&str, u64)
     for (name, n) in counts.into_iter().filter(|(_, n)| *n != 0) {
         *line += &format!(" {name} {n}");
     }
+}
+
+pub(crate) fn add_tokens(line: &mut String, tokens: Tokens) {
+    let counts = [
+        ("in", tokens.input),
+        ("out", tokens.output),
+        ("read", tokens.cache_read),
+        ("write", tokens.cache_create),
+        ("1h", tokens.cache_create_1h),
+        ("think", tokens.reasoning),
+    ];
+    add_counts(line, counts);
 }
 
 pub(crate) fn add_flags(line: &mut String, flags: Flags) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use usage::{EventKey, Flags, Role, Skip, Speed, UsageEvent};
 
 use super::*;
-use crate::testing::{add_counts, add_flags, merged, skipped, stored};
+use crate::testing::{add_counts, add_flags, add_tokens, merged, skipped, stored};
 use crate::{Parsed, nowhere};
 
 const ROOT: &str = "/home/a/.claude/projects";
@@ -56,22 +56,14 @@ fn describe(event: &UsageEvent) -> String {
         assert_eq!(usage.tokens, usage::Tokens::default());
         line += "prompt";
     }
-    let tokens = usage.tokens;
-    add_counts(
-        &mut line,
-        [
-            ("in", tokens.input),
-            ("out", tokens.output),
-            ("read", tokens.cache_read),
-            ("write", tokens.cache_create),
-            ("1h", tokens.cache_create_1h),
-            ("think", tokens.reasoning),
-            ("search", usage.web_search_requests),
-            ("nanousd", usage.logged_cost_nanousd.unwrap_or_default().unsigned_abs()),
-            ("rank", u64::from(*copy_rank)),
-            ("side", u64::from(owner.is_sidechain)),
-        ],
-    );
+    add_tokens(&mut line, usage.tokens);
+    let counts = [
+        ("search", usage.web_search_requests),
+        ("nanousd", usage.logged_cost_nanousd.unwrap_or_default().unsigned_abs()),
+        ("rank", u64::from(*copy_rank)),
+        ("side", u64::from(owner.is_sidechain)),
+    ];
+    add_counts(&mut line, counts);
     if usage.speed != Speed::Standard {
         write!(line, " {}", usage.speed.as_str()).unwrap();
     }

@@ -10,7 +10,7 @@ use usage::{Skip, Skips, UsageEvent};
 
 use super::*;
 use crate::nowhere;
-use crate::testing::{Files, add_counts, add_flags, merged, skipped, stored};
+use crate::testing::{Files, add_counts, add_flags, add_tokens, merged, skipped, stored};
 
 const ROOT: &str = "/home/ada/.gemini/tmp";
 /// A session in the folder that its project's name has given it, and in the older one.
@@ -78,18 +78,9 @@ fn describe(event: &UsageEvent) -> String {
     if !usage.model.is_empty() {
         write!(line, " {}", usage.model).unwrap();
     }
-    let tokens = usage.tokens;
-    add_counts(
-        &mut line,
-        [
-            ("in", tokens.input),
-            ("out", tokens.output),
-            ("read", tokens.cache_read),
-            ("write", tokens.cache_create),
-            ("think", tokens.reasoning),
-            ("side", u64::from(owner.is_sidechain)),
-        ],
-    );
+    add_tokens(&mut line, usage.tokens);
+    let counts = [("side", u64::from(owner.is_sidechain))];
+    add_counts(&mut line, counts);
     if let Some(agent) = &owner.agent {
         write!(line, " agent {agent}").unwrap();
     }

@@ -8,7 +8,7 @@ use usage::{Role, UsageEvent};
 
 use super::*;
 use crate::Parsed;
-use crate::testing::{Files, add_counts, add_flags, merged, stored};
+use crate::testing::{Files, add_counts, add_flags, add_tokens, merged, stored};
 
 /// What `md5` makes of `/home/ada/shop`.
 const SHOP: &str = "d38bf5735f170ef41516b14f483f6863";
@@ -66,18 +66,9 @@ fn describe(event: &UsageEvent) -> String {
     assert_eq!((&usage.vendor, usage.logged_cost_nanousd), (&None, None));
     let what = if *role == Role::User { "prompt" } else { &usage.model };
     let mut line = format!("{}+{} {what}", owner.session_id, ts_ms - T);
-    let tokens = usage.tokens;
-    add_counts(
-        &mut line,
-        [
-            ("in", tokens.input),
-            ("out", tokens.output),
-            ("read", tokens.cache_read),
-            ("write", tokens.cache_create),
-            ("copy", u64::from(*copy_rank)),
-            ("side", u64::from(owner.is_sidechain)),
-        ],
-    );
+    add_tokens(&mut line, usage.tokens);
+    let counts = [("copy", u64::from(*copy_rank)), ("side", u64::from(owner.is_sidechain))];
+    add_counts(&mut line, counts);
     if let Some(agent) = &owner.agent {
         write!(line, " agent {agent}").unwrap();
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use usage::{EventKey, Role, Skip, UsageEvent};
 
 use super::*;
-use crate::testing::{Stored, add_counts, add_flags, put, skipped};
+use crate::testing::{Stored, add_flags, add_tokens, put, skipped};
 use crate::{Database, DatabaseError, Parsed, Progress, nowhere};
 
 const ROOT: &str = "/home/ada/.openclaw";
@@ -187,16 +187,7 @@ impl Rows {
 fn describe(event: &UsageEvent) -> String {
     let UsageEvent { key, ts_ms, owner, usage, .. } = event;
     let mut line = format!("{key} {}", usage.model);
-    let tokens = usage.tokens;
-    add_counts(
-        &mut line,
-        [
-            ("in", tokens.input),
-            ("out", tokens.output),
-            ("read", tokens.cache_read),
-            ("write", tokens.cache_create),
-        ],
-    );
+    add_tokens(&mut line, usage.tokens);
     if let Some(cost) = usage.logged_cost_nanousd {
         write!(line, " cost {cost}").unwrap();
     }

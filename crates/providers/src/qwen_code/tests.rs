@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use usage::{Role, Skips, UsageEvent};
 
 use super::*;
-use crate::testing::{Stored, add_counts, add_flags, put};
+use crate::testing::{Stored, add_flags, add_tokens, put};
 use crate::{Parsed, Surroundings, Torn, nowhere};
 
 const ROOT: &str = "/home/ada/.qwen";
@@ -215,16 +215,7 @@ fn describe(event: &UsageEvent) -> String {
     assert_eq!((&owner.account, &usage.vendor, usage.logged_cost_nanousd), (&None, &None, None));
     assert_eq!(owner.is_sidechain, owner.agent.is_some());
     let mut line = usage.model.to_string();
-    let tokens = usage.tokens;
-    add_counts(
-        &mut line,
-        [
-            ("in", tokens.input),
-            ("out", tokens.output),
-            ("read", tokens.cache_read),
-            ("think", tokens.reasoning),
-        ],
-    );
+    add_tokens(&mut line, usage.tokens);
     if let Some(agent) = &owner.agent {
         write!(line, " agent {agent}").unwrap();
     }

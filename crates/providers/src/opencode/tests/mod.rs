@@ -15,7 +15,7 @@ use usage::{EventKey, Role, Skip, Skips, Source, UsageEvent};
 use super::cursor::Cursor;
 use super::database::{LIMITS, Limits, read};
 use super::*;
-use crate::testing::{add_counts, add_flags, merged, skipped};
+use crate::testing::{add_counts, add_flags, add_tokens, merged, skipped};
 use crate::{Database, DatabaseError, Document, Parsed, Surroundings, Torn, nowhere};
 
 const DATA: &str = "/home/ada/.local/share/opencode";
@@ -181,20 +181,13 @@ fn describe(event: &UsageEvent) -> String {
     } else {
         write!(line, " {}/{}", usage.vendor.as_deref().unwrap_or_default(), usage.model).unwrap();
     }
-    let tokens = usage.tokens;
-    add_counts(
-        &mut line,
-        [
-            ("in", tokens.input),
-            ("out", tokens.output),
-            ("read", tokens.cache_read),
-            ("write", tokens.cache_create),
-            ("think", tokens.reasoning),
-            ("nanousd", usage.logged_cost_nanousd.unwrap_or_default().unsigned_abs()),
-            ("rank", u64::from(*copy_rank)),
-            ("side", u64::from(owner.is_sidechain)),
-        ],
-    );
+    add_tokens(&mut line, usage.tokens);
+    let counts = [
+        ("nanousd", usage.logged_cost_nanousd.unwrap_or_default().unsigned_abs()),
+        ("rank", u64::from(*copy_rank)),
+        ("side", u64::from(owner.is_sidechain)),
+    ];
+    add_counts(&mut line, counts);
     if &*owner.project != "/home/ada/shop" {
         write!(line, " in {}", owner.project).unwrap();
     }
