@@ -152,6 +152,16 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Reads a value and says whether it is an array that is not empty.
+    pub(crate) fn has_elements(&mut self) -> Read<bool> {
+        let mut has_elements = false;
+        self.array(|_| {
+            has_elements = true;
+            Ok(())
+        })?;
+        Ok(has_elements)
+    }
+
     /// Reads a string that says something, to be kept. Lone surrogates and bytes that are not UTF-8
     /// become U+FFFD. One over the limit is as good as absent.
     pub(crate) fn text(&mut self) -> Read<Option<Cow<'a, str>>> {
@@ -201,9 +211,14 @@ impl<'a> Json<'a> {
     /// Reads a time in UTC milliseconds, or as RFC 3339 has it.
     pub(crate) fn time(&mut self) -> Read<Option<i64>> {
         if self.peek() == Some(b'"') {
-            return Ok(self.text()?.as_deref().and_then(time_ms));
+            return self.written_time();
         }
         Ok(self.count()?.time_ms())
+    }
+
+    /// Reads a time as RFC 3339 has it.
+    pub(crate) fn written_time(&mut self) -> Read<Option<i64>> {
+        Ok(self.text()?.as_deref().and_then(time_ms))
     }
 
     /// Reads a value and says whether it is `true`.

@@ -94,8 +94,8 @@ impl<'a> Entry<'a> {
                 "type" => entry.kind = json.text()?,
                 "say" => entry.say = json.text()?,
                 "text" => entry.text = Some(*json),
-                "images" => entry.has_images = has_elements(json)?,
-                "files" => entry.has_files = has_elements(json)?,
+                "images" => entry.has_images = json.has_elements()?,
+                "files" => entry.has_files = json.has_elements()?,
                 "modelInfo" => entry.read_model(json)?,
                 "contextCondense" => entry.read_condensed(json)?,
                 _ => {}
@@ -144,15 +144,6 @@ impl<'a> Entry<'a> {
         let text = self.text.and_then(|mut json| json.opening().ok()?).unwrap_or_default();
         !text.trim_start().is_empty() || self.has_images || self.has_files
     }
-}
-
-fn has_elements(json: &mut Json<'_>) -> Read<bool> {
-    let mut has_elements = false;
-    json.array(|_| {
-        has_elements = true;
-        Ok(())
-    })?;
-    Ok(has_elements)
 }
 
 /// What the text of an entry says of a request.
