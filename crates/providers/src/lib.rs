@@ -23,6 +23,8 @@ mod roo_tasks;
 mod sqlite;
 mod storage;
 mod tasks;
+#[cfg(test)]
+mod testing;
 mod vscode;
 
 use std::collections::BTreeMap;

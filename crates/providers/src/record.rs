@@ -31,6 +31,9 @@ pub(crate) const MAX_KEPT: usize = 4096;
 /// two; what a line of mebibytes could hold would fill the memory.
 pub(crate) const MAX_REPEATS: usize = 256;
 
+/// The end of the year 9999 in UTC milliseconds: later times have no text form.
+pub(crate) const MAX_TIME_MS: i64 = 253_402_300_799_999;
+
 /// How much of a text is looked at to tell what it is.
 const MAX_OPENING: usize = 64 << 10;
 
@@ -38,15 +41,21 @@ const MAX_OPENING: usize = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotJson;
 
+impl From<NotJson> for Skip {
+    fn from(NotJson: NotJson) -> Self {
+        Self::Malformed
+    }
+}
+
 /// Whether a value was read, and what it was.
 pub(crate) type Read<T> = Result<T, NotJson>;
 
 /// Reads what stands on a line: one record, or several where a writer was stopped before a newline.
-/// `read` reads the next value and says whether it was an object.
+/// `read` reads the next value and says whether it was an object, or why the rest is left unread.
 pub(crate) fn each_record<'a>(
     line: &'a [u8],
     out: &mut Parsed,
-    mut read: impl FnMut(&mut Json<'a>, &mut Parsed) -> Read<bool>,
+    mut read: impl FnMut(&mut Json<'a>, &mut Parsed) -> Result<bool, Skip>,
 ) {
     let mut json = Json::new(line);
     let mut records = 0;
@@ -62,7 +71,7 @@ pub(crate) fn each_record<'a>(
         match read(&mut json, out) {
             Ok(true) => {}
             Ok(false) => out.skips.add(Skip::NotAnObject),
-            Err(NotJson) => return out.skips.add(Skip::Malformed),
+            Err(reason) => return out.skips.add(reason),
         }
     }
 }
@@ -143,6 +152,16 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Reads a value and says whether it is an array that is not empty.
+    pub(crate) fn has_elements(&mut self) -> Read<bool> {
+        let mut has_elements = false;
+        self.array(|_| {
+            has_elements = true;
+            Ok(())
+        })?;
+        Ok(has_elements)
+    }
+
     /// Reads a string that says something, to be kept. Lone surrogates and bytes that are not UTF-8
     /// become U+FFFD. One over the limit is as good as absent.
     pub(crate) fn text(&mut self) -> Read<Option<Cow<'a, str>>> {
@@ -191,15 +210,15 @@ impl<'a> Json<'a> {
 
     /// Reads a time in UTC milliseconds, or as RFC 3339 has it.
     pub(crate) fn time(&mut self) -> Read<Option<i64>> {
-        /// The end of the year 9999: later times have no text form.
-        const MAX_MS: i64 = 253_402_300_799_999;
         if self.peek() == Some(b'"') {
-            return Ok(self.text()?.as_deref().and_then(time_ms));
+            return self.written_time();
         }
-        Ok(match self.count()? {
-            Count::Is(ms @ 0..=MAX_MS) => Some(ms),
-            _ => None,
-        })
+        Ok(self.count()?.time_ms())
+    }
+
+    /// Reads a time as RFC 3339 has it.
+    pub(crate) fn written_time(&mut self) -> Read<Option<i64>> {
+        Ok(self.text()?.as_deref().and_then(time_ms))
     }
 
     /// Reads a value and says whether it is `true`.
@@ -492,6 +511,14 @@ impl Count {
             flags.insert(Flags::CLAMPED);
             0
         })
+    }
+
+    /// What it is as a time in UTC milliseconds.
+    pub(crate) fn time_ms(self) -> Option<i64> {
+        match self {
+            Self::Is(ms @ 0..=MAX_TIME_MS) => Some(ms),
+            Self::Is(_) | Self::Absent | Self::Bad => None,
+        }
     }
 
     fn parse(digits: &str) -> Self {

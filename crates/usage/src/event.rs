@@ -66,6 +66,21 @@ pub struct Usage {
 impl Usage {
     /// The model of a call whose log names none.
     pub const UNKNOWN_MODEL: &str = "unknown";
+
+    /// Nothing used, and nothing else said than which model was asked.
+    pub fn of(model: impl Into<Arc<str>>) -> Self {
+        Self {
+            model: model.into(),
+            speed: Speed::Standard,
+            tokens: Tokens::default(),
+            web_search_requests: 0,
+            vendor: None,
+            tier: None,
+            geo: None,
+            logged_cost_nanousd: None,
+            flags: Flags::default(),
+        }
+    }
 }
 
 /// Token counts of one call. The first four are disjoint and add up to the call's total; the last

@@ -11,7 +11,7 @@ use usage::{
 use super::project::project_of;
 use super::transcript::{Call, Figures, Iteration, IterationKind, Progress, Record, Text};
 use super::{ClaudeCode, Place, VERSION, is_side_question};
-use crate::record::{Json, MAX_REPEATS, NotJson, nanousd, time_ms};
+use crate::record::{each_record, nanousd, time_ms};
 use crate::{ParseLine, Parsed, Provider};
 
 /// Shorter lines are read in any case: little is to be gained by searching them first, and so their
@@ -86,24 +86,12 @@ impl ParseLine for Parser {
         if !is_worth_reading(line) {
             return self.note(&Record::read_beginning(line));
         }
-        let mut json = Json::new(line);
-        let mut records = 0;
-        while json.peek().is_some() {
-            if json.skip_nuls() {
-                out.skips.add(Skip::Malformed);
-                continue;
-            }
-            records += 1;
-            if records > MAX_REPEATS {
-                return out.skips.add(Skip::Malformed);
-            }
+        each_record(line, out, |json, out| {
             let start = json.offset();
-            match Record::read(&mut json) {
-                Ok(Some(record)) => self.record(&record, &line[start..json.offset()], out),
-                Ok(None) => out.skips.add(Skip::NotAnObject),
-                Err(NotJson) => return out.skips.add(Skip::Malformed),
-            }
-        }
+            let Some(record) = Record::read(json)? else { return Ok(false) };
+            self.record(&record, &line[start..json.offset()], out);
+            Ok(true)
+        });
     }
 
     fn state(&self) -> String {
@@ -216,18 +204,7 @@ impl Parser {
             Some(uuid) => format!("claude:prompt:{uuid}"),
             None => format!("claude:prompt:sha:{}", digest22(bytes)),
         };
-        let usage = Usage {
-            model: "".into(),
-            speed: Speed::Standard,
-            tokens: Tokens::default(),
-            web_search_requests: 0,
-            vendor: None,
-            tier: None,
-            geo: None,
-            logged_cost_nanousd: None,
-            flags: Flags::default(),
-        };
-        self.event(statement, &key, Role::User, usage)
+        self.event(statement, &key, Role::User, Usage::of(""))
     }
 
     /// What one model run used. Speed, tier and region are those of the whole call unless it states
@@ -254,15 +231,13 @@ impl Parser {
         let tier = tier.filter(|tier| !matches!(*tier, "standard" | "batch"));
         let geo = geo.filter(|geo| !matches!(*geo, "global" | "not_available"));
         Ok(Usage {
-            model,
             speed,
             tokens,
             web_search_requests,
-            vendor: None,
             tier: tier.map(|tier| self.tier.get(tier)),
             geo: geo.map(|geo| self.geo.get(geo)),
-            logged_cost_nanousd: None,
             flags,
+            ..Usage::of(model)
         })
     }
 

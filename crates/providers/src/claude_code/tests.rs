@@ -1,16 +1,16 @@
 //! Each edge case of the fact sheet by its number, then what the sheet says elsewhere, then
 //! properties of any log.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::slice::from_ref;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use usage::{EventKey, Flags, Role, Skip, Speed, UsageEvent, merge};
+use usage::{EventKey, Flags, Role, Skip, Speed, UsageEvent};
 
 use super::*;
+use crate::testing::{add_counts, add_flags, add_tokens, merged, skipped, stored};
 use crate::{Parsed, nowhere};
 
 const ROOT: &str = "/home/a/.claude/projects";
@@ -43,39 +43,10 @@ fn parse(path: &str, lines: &[impl AsRef<[u8]>]) -> Parsed {
     out
 }
 
-/// What the database would hold.
-fn merged<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> BTreeMap<EventKey, UsageEvent> {
-    let mut rows = BTreeMap::new();
-    for event in events {
-        let event = match rows.remove(&event.key) {
-            Some(row) => merge(row, event.clone()),
-            None => event.clone(),
-        };
-        rows.insert(event.key.clone(), event);
-    }
-    rows
-}
-
 /// One line per row and one per reason of a skip. What is as usual is left out.
 fn table<'a>(parsed: impl IntoIterator<Item = &'a Parsed>) -> String {
-    let mut events = Vec::new();
-    let mut skips = usage::Skips::default();
-    for parsed in parsed {
-        assert!(parsed.retracted.is_empty());
-        events.extend(&parsed.events);
-        skips.merge(&parsed.skips);
-    }
-    let rows = merged(events.iter().copied());
-    assert_eq!(rows, merged(events.into_iter().rev()), "the order of files and lines matters");
-    let mut table = String::new();
-    for row in rows.values() {
-        table += &describe(row);
-        table.push('\n');
-    }
-    for (reason, n) in skips.0 {
-        writeln!(table, "skipped: {} {n}", reason.as_str()).unwrap();
-    }
-    table
+    let (rows, skips) = stored(parsed);
+    rows.values().map(describe).chain(skipped(&skips)).map(|line| line + "\n").collect()
 }
 
 fn describe(event: &UsageEvent) -> String {
@@ -85,23 +56,14 @@ fn describe(event: &UsageEvent) -> String {
         assert_eq!(usage.tokens, usage::Tokens::default());
         line += "prompt";
     }
-    let tokens = usage.tokens;
-    for (name, n) in [
-        ("in", tokens.input),
-        ("out", tokens.output),
-        ("read", tokens.cache_read),
-        ("write", tokens.cache_create),
-        ("1h", tokens.cache_create_1h),
-        ("think", tokens.reasoning),
+    add_tokens(&mut line, usage.tokens);
+    let counts = [
         ("search", usage.web_search_requests),
         ("nanousd", usage.logged_cost_nanousd.unwrap_or_default().unsigned_abs()),
         ("rank", u64::from(*copy_rank)),
         ("side", u64::from(owner.is_sidechain)),
-    ] {
-        if n != 0 {
-            write!(line, " {name} {n}").unwrap();
-        }
-    }
+    ];
+    add_counts(&mut line, counts);
     if usage.speed != Speed::Standard {
         write!(line, " {}", usage.speed.as_str()).unwrap();
     }
@@ -115,9 +77,7 @@ fn describe(event: &UsageEvent) -> String {
             write!(line, " {name} {text}").unwrap();
         }
     }
-    for flag in usage.flags.names() {
-        write!(line, " {flag}").unwrap();
-    }
+    add_flags(&mut line, usage.flags);
     write!(line, " | {} {} {ts_ms}", owner.session_id, owner.project).unwrap();
     line
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::Surroundings;
 use crate::record::{Json, NotJson, Read};
-use crate::tasks::{directory_in_conversation, name_of, time};
+use crate::tasks::{directory_in_conversation, name_of};
 
 /// The files around a task's folder, as far as they have been asked for.
 pub(super) struct Beside<'r> {
@@ -117,7 +117,7 @@ impl ModelUse {
         let mut used = Self::default();
         json.object(|name, json| {
             match name {
-                "ts" => used.since_ms = time(json)?.unwrap_or_default(),
+                "ts" => used.since_ms = json.count()?.time_ms().unwrap_or_default(),
                 "model_id" => used.model = json.text()?.map(Into::into),
                 "model_provider_id" => used.provider = json.text()?.map(Into::into),
                 _ => {}

@@ -10,8 +10,8 @@ use std::path::Path;
 use usage::{Flags, Owner, Role, Skip, Source, UsageEvent};
 
 use super::{MESSAGES, NO_DIRECTORY, VERSION, inner_agent, vendor};
-use crate::record::{Json, NotJson, Read, nanousd, time_ms};
-use crate::tasks::{Author, Figures, Text, name_of, time};
+use crate::record::{Json, NotJson, Read, nanousd};
+use crate::tasks::{Author, Figures, Text, name_of};
 use crate::{Document, Parsed, Surroundings, Torn};
 
 pub(super) struct Session;
@@ -169,7 +169,7 @@ impl<'a> Manifest<'a> {
                 "cwd" => manifest.cwd = json.text()?,
                 "workspace_root" => manifest.workspace_root = json.text()?,
                 "model" => manifest.model = json.text()?,
-                "started_at" => manifest.started_ms = json.text()?.as_deref().and_then(time_ms),
+                "started_at" => manifest.started_ms = json.written_time()?,
                 "metadata" => manifest.metadata = Metadata::read(json)?,
                 _ => {}
             }
@@ -194,7 +194,7 @@ impl Metadata {
                     metadata.forked_ms = None;
                     metadata.is_fork = json.object(|name, json| {
                         if name == "forkedAt" {
-                            metadata.forked_ms = json.text()?.as_deref().and_then(time_ms);
+                            metadata.forked_ms = json.written_time()?;
                         }
                         Ok(())
                     })?;
@@ -344,7 +344,7 @@ impl<'a> Message<'a> {
         let is_object = json.object(|name, json| {
             match name {
                 "id" => message.id = json.text()?,
-                "ts" => message.ts_ms = time(json)?,
+                "ts" => message.ts_ms = json.count()?.time_ms(),
                 "role" => {
                     let role = json.text()?;
                     message.is_user = role.as_deref() == Some("user");

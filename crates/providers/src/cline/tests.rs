@@ -1,53 +1,24 @@
 //! The edge-case table of the fact sheet row by row, then what must hold for any document.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use proptest::prelude::*;
-use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, UsageEvent, merge};
+use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, UsageEvent};
 
 use super::*;
+use crate::testing::{Files, Stored, put_anew};
 use crate::{Parsed, Surroundings};
 
 /// 2026-09-01T10:00:00Z
 const START_MS: i64 = 1_788_256_800_000;
-
-// ---- surroundings
-
-#[derive(Default)]
-struct Files {
-    files: BTreeMap<PathBuf, Vec<u8>>,
-    reads: &'static [&'static str],
-    /// What was asked for, in order.
-    asked: Mutex<Vec<String>>,
-}
-
-impl Files {
-    fn with(mut self, path: &str, content: &str) -> Self {
-        self.files.insert(path.into(), content.into());
-        self
-    }
-}
-
-impl Surroundings for Files {
-    fn file(&self, path: &Path) -> Option<Vec<u8>> {
-        self.asked.lock().unwrap().push(name_of(path).to_owned());
-        self.files.get(path).cloned()
-    }
-
-    fn reads(&self, provider: &str) -> bool {
-        self.reads.contains(&provider)
-    }
-}
 
 // ---- reading
 
 /// What the store holds: rows, and keys that may never come back.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rows {
-    events: BTreeMap<String, UsageEvent>,
+    events: Stored,
     retracted: Vec<EventKey>,
     skips: usage::Skips,
 }
@@ -57,12 +28,7 @@ impl Rows {
     fn apply(&mut self, parsed: Parsed) {
         self.retracted.extend(parsed.retracted);
         for event in parsed.events {
-            let key = event.key.as_str().to_owned();
-            let event = match self.events.remove(&key) {
-                Some(row) if row.owner.source_id != event.owner.source_id => merge(row, event),
-                _ => event,
-            };
-            self.events.insert(key, event);
+            put_anew(&mut self.events, event);
         }
         self.events.retain(|_, event| !self.retracted.contains(&event.key));
         self.skips = parsed.skips;
@@ -499,9 +465,9 @@ fn what_is_known_of_a_task_is_not_looked_up_again() {
     let path = "/home/ada/.cline/data/state/taskHistory.json";
     let around = Files::default().with(path, history);
     let (first, state) = parse(TASK, &document, &around, "");
-    assert_eq!(around.asked.lock().unwrap().drain(..).collect::<Vec<_>>(), ["taskHistory.json"]);
+    assert_eq!(around.take_asked(), ["taskHistory.json"]);
     let (second, next) = parse(TASK, &document, &around, &state);
-    assert!(around.asked.lock().unwrap().is_empty());
+    assert!(around.take_asked().is_empty());
     assert_eq!((first.events, state), (second.events, next));
 }
 

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use usage::Speed;
 
 use super::counts::Stated;
-use crate::record::{Count, Json, Read, time_ms};
+use crate::record::{Count, Json, Read};
 
 /// One object of a rollout file.
 pub(super) struct Line<'a> {
@@ -115,7 +115,7 @@ impl<'a> Line<'a> {
         let is_object = json.object(|name, json| {
             match name {
                 "type" => kind = json.text()?,
-                "timestamp" => ts_ms = time(json)?,
+                "timestamp" => ts_ms = json.time()?,
                 "ordinal" => ordinal = whole(json)?,
                 "payload" => payload = Payload::read(json)?,
                 _ => {}
@@ -153,7 +153,7 @@ impl<'a> Payload<'a> {
                 "type" => this.kind = json.text()?,
                 "id" => this.meta.id = json.text()?,
                 "session_id" => this.meta.session_id = json.text()?,
-                "timestamp" => this.meta.created_ms = time(json)?,
+                "timestamp" => this.meta.created_ms = json.time()?,
                 "cwd" => this.meta.cwd = json.text()?,
                 "cli_version" => this.meta.cli_version = json.text()?,
                 "model_provider" => this.meta.model_provider = json.text()?,
@@ -314,18 +314,5 @@ fn whole(json: &mut Json<'_>) -> Read<Option<u64>> {
     Ok(match json.count()? {
         Count::Is(n) => u64::try_from(n).ok(),
         Count::Absent | Count::Bad => None,
-    })
-}
-
-/// A time as text, or as the milliseconds that some clients write.
-fn time(json: &mut Json<'_>) -> Read<Option<i64>> {
-    /// The end of the year 9999: later times have no text form.
-    const MAX_MS: i64 = 253_402_300_799_999;
-    if json.peek() == Some(b'"') {
-        return Ok(json.text()?.as_deref().and_then(time_ms));
-    }
-    Ok(match json.count()? {
-        Count::Is(ms @ 0..=MAX_MS) => Some(ms),
-        _ => None,
     })
 }

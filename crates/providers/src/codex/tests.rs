@@ -1,13 +1,13 @@
 //! The edge-case table of the fact sheet row by row, then what must hold for any file.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use usage::{Role, Skip, Skips, UsageEvent, merge};
+use usage::{EventKey, Role, Skip, Skips, UsageEvent};
 
 use super::*;
+use crate::testing::{Stored, put};
 use crate::{Parsed, nowhere};
 
 /// 2026-09-20T08:00:00Z
@@ -97,22 +97,17 @@ fn event(ms: i64, kind: &str) -> String {
 /// What the store holds after some batches.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rows {
-    events: BTreeMap<String, UsageEvent>,
+    events: Stored,
     skips: Skips,
 }
 
 impl Rows {
     fn apply(&mut self, parsed: Parsed) {
         for event in parsed.events {
-            let key = event.key.as_str().to_owned();
-            let merged = match self.events.remove(&key) {
-                Some(row) => merge(row, event),
-                None => event,
-            };
-            self.events.insert(key, merged);
+            put(&mut self.events, event);
         }
         for key in parsed.retracted {
-            self.events.remove(key.as_str());
+            self.events.remove(&key);
         }
         self.skips.merge(&parsed.skips);
     }
@@ -738,7 +733,7 @@ fn edge_34_a_cut_first_line_loses_no_calls() {
         rows.apply(read(&mut *Codex.begin(&source(name), &nowhere(), ""), &lines, &|_| None));
         (rows.events.into_keys().collect::<Vec<_>>(), rows.skips.0.into_iter().collect::<Vec<_>>())
     };
-    let key = vec!["codex:tc:T:100:0:0:0:0".to_owned()];
+    let key = vec![EventKey::new("codex:tc:T:100:0:0:0:0")];
     assert_eq!(calls(name, &whole[0]), (key.clone(), vec![]));
     assert_eq!(calls(name, &cut), (key, vec![(Skip::Malformed, 1)]));
     let unknown = vec![(Skip::Malformed, 1), (Skip::BadField, 1)];
@@ -920,7 +915,7 @@ fn a_record_without_a_response_is_known_by_its_threads_totals() {
     };
     let rows = rows_of(&started(&[anonymous(&usage(900)), anonymous(&usage(970))]), None);
     assert_eq!(
-        rows.events.keys().collect::<Vec<_>>(),
+        rows.events.keys().map(EventKey::as_str).collect::<Vec<_>>(),
         ["codex:rec:T:900:0:0:0:0", "codex:rec:T:970:0:0:0:0"]
     );
     assert_eq!(rows_of(&started(&[anonymous("{}")]), None).calls(), ["rec 70"]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use usage::{EventKey, Flags, Owner, Role, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Speed, Usage, UsageEvent};
 
 use super::VERSION;
 use super::counts::Counts;
@@ -86,15 +86,11 @@ impl Thread {
             copy_rank: 0,
             owner: self.owner(call.cwd.as_ref(), origin),
             usage: Usage {
-                model: model.clone(),
                 speed: call.tier.as_deref().and_then(Speed::parse).unwrap_or_default(),
                 tokens: call.counts.tokens(&mut flags),
-                web_search_requests: 0,
                 vendor: self.vendor.clone(),
-                tier: None,
-                geo: None,
-                logged_cost_nanousd: None,
                 flags,
+                ..Usage::of(model.clone())
             },
             parser_version: VERSION,
         }
@@ -108,17 +104,7 @@ impl Thread {
             ts_ms: prompt.at.ms,
             copy_rank: 0,
             owner: self.owner(prompt.cwd.as_ref(), origin),
-            usage: Usage {
-                model: "".into(),
-                speed: Speed::default(),
-                tokens: Tokens::default(),
-                web_search_requests: 0,
-                vendor: None,
-                tier: None,
-                geo: None,
-                logged_cost_nanousd: None,
-                flags: prompt.at.flags(),
-            },
+            usage: Usage { flags: prompt.at.flags(), ..Usage::of("") },
             parser_version: VERSION,
         }
     }

@@ -14,7 +14,7 @@ use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, Usage, UsageEven
 use super::counts::{Counts, cost_nanousd};
 use super::line::{Line, Model, may_matter};
 use super::{ID, NO_DIRECTORY, STORE, VERSION, place, store, usage};
-use crate::record::{Count, Json, MAX_REPEATS, NotJson};
+use crate::record::{Count, each_record};
 use crate::{Around, ParseLine, Parsed, Surroundings, nowhere};
 
 /// Shorter lines are read in any case, so that their faults are seen: it costs little.
@@ -72,24 +72,12 @@ impl ParseLine for Journal {
         if !may_matter && is_object && line.len() >= SHORT {
             return;
         }
-        let mut json = Json::new(line);
-        let mut records = 0;
-        while json.peek().is_some() {
-            if json.skip_nuls() {
-                out.skips.add(Skip::Malformed);
-                continue;
-            }
-            records += 1;
-            if records > MAX_REPEATS {
-                return out.skips.add(Skip::Malformed);
-            }
+        each_record(line, out, |json, out| {
             let start = json.offset();
-            match Line::read(&mut json) {
-                Ok(Some(record)) => self.take(&record, &line[start..json.offset()], out),
-                Ok(None) => out.skips.add(Skip::NotAnObject),
-                Err(NotJson) => return out.skips.add(Skip::Malformed),
-            }
-        }
+            let Some(record) = Line::read(json)? else { return Ok(false) };
+            self.take(&record, &line[start..json.offset()], out);
+            Ok(true)
+        });
     }
 
     fn state(&self) -> String {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::counts::Stated;
-use crate::record::{Count, Json, Read, is_kept, time_ms};
+use crate::record::{Count, Json, Read, is_kept};
 
 /// Most models that a session is counted by.
 const MAX_MODELS: usize = 64;
@@ -76,7 +76,7 @@ impl<'a> Line<'a> {
             match name {
                 "type" => line.kind = json.text()?,
                 "id" => line.id = json.text()?,
-                "timestamp" => line.ts_ms = json.text()?.as_deref().and_then(time_ms),
+                "timestamp" => line.ts_ms = json.written_time()?,
                 "agentId" => line.is_of_subagent = json.text()?.is_some(),
                 "data" => line.data = Data::read(json)?,
                 _ => {}
@@ -118,7 +118,7 @@ impl<'a> Data<'a> {
                 "outputTokens" => data.output = json.count()?,
                 "source" => data.message.source = json.text()?,
                 "content" => data.message.content = json.opening()?,
-                "attachments" => data.message.has_attachments = has_elements(json)?,
+                "attachments" => data.message.has_attachments = json.has_elements()?,
                 "isAutopilotContinuation" => data.message.is_continuation = json.is_true()?,
                 "modelMetrics" => data.models = Model::read_all(json)?,
                 "totalNanoAiu" => data.nano_aiu = json.count()?,
@@ -186,13 +186,4 @@ fn cwd<'a>(json: &mut Json<'a>) -> Read<Option<Cow<'a, str>>> {
         Ok(())
     })?;
     Ok(cwd)
-}
-
-fn has_elements(json: &mut Json<'_>) -> Read<bool> {
-    let mut has_elements = false;
-    json.array(|_| {
-        has_elements = true;
-        Ok(())
-    })?;
-    Ok(has_elements)
 }

@@ -22,7 +22,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use usage::{Flags, Source, Speed, Tokens, Usage};
+use usage::{Flags, Source, Tokens, Usage};
 
 use self::journal::Journal;
 use self::store::Store;
@@ -135,13 +135,9 @@ fn usage(model: Arc<str>, tokens: Tokens, cost_nanousd: Option<i64>, flags: Flag
     Usage {
         // It asks prices of its own for some models, and sells some that nobody else has.
         vendor: (!model.is_empty()).then(|| ID.into()),
-        model,
-        speed: Speed::Standard,
         tokens,
-        web_search_requests: 0,
-        tier: None,
-        geo: None,
         logged_cost_nanousd: cost_nanousd,
         flags,
+        ..Usage::of(model)
     }
 }

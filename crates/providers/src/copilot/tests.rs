@@ -5,9 +5,10 @@ use std::fs;
 use std::sync::Mutex;
 
 use rusqlite::Connection;
-use usage::{Role, Skip, Skips, UsageEvent};
+use usage::{EventKey, Role, Skip, Skips, UsageEvent};
 
 use super::*;
+use crate::testing::{Stored, put};
 use crate::{Database, DatabaseError, Parsed, Progress, Surroundings, nowhere};
 
 const ROOT: &str = "/home/ada/.copilot";
@@ -130,8 +131,8 @@ impl Surroundings for Home {
 /// What is stored of what was read. What was once taken back never comes again.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rows {
-    events: BTreeMap<String, UsageEvent>,
-    retracted: BTreeSet<String>,
+    events: Stored,
+    retracted: BTreeSet<EventKey>,
     skips: Skips,
 }
 
@@ -144,14 +145,9 @@ impl Rows {
 
     fn take(&mut self, parsed: Parsed) {
         self.skips.merge(&parsed.skips);
-        self.retracted.extend(parsed.retracted.iter().map(|key| key.as_str().to_owned()));
+        self.retracted.extend(parsed.retracted);
         for event in parsed.events {
-            let key = event.key.as_str().to_owned();
-            let row = match self.events.remove(&key) {
-                Some(row) => usage::merge(row, event),
-                None => event,
-            };
-            self.events.insert(key, row);
+            put(&mut self.events, event);
         }
         self.events.retain(|key, _| !self.retracted.contains(key));
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use usage::{EventKey, Flags, Owner, Role, Skip, Source, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, Usage, UsageEvent};
 
 use super::chat::{About, Figures, Message, Record};
 use super::project::project_of;
 use super::{ID, Place, VERSION};
-use crate::record::{Json, MAX_REPEATS, NotJson, time_ms};
+use crate::record::{each_record, time_ms};
 use crate::{Around, ParseLine, Parsed, Surroundings};
 
 /// Most calls and prompts that a line states. Some lines list all messages of a session; those were
@@ -31,29 +31,16 @@ impl ParseLine for Lines {
     /// Two records may share a line where a writer was stopped before its newline.
     fn parse_line(&mut self, line: &[u8], out: &mut Parsed) {
         let before = out.events.len();
-        let mut json = Json::new(line);
-        let mut records = 0;
-        while json.peek().is_some() {
-            if json.skip_nuls() {
-                out.skips.add(Skip::Malformed);
-                continue;
-            }
-            records += 1;
-            if records > MAX_REPEATS {
-                return out.skips.add(Skip::Malformed);
-            }
-            match Record::read(&mut json) {
-                Ok(Some(record)) => self.session.record(&record, &*self.around, out),
-                Ok(None) => out.skips.add(Skip::NotAnObject),
-                Err(NotJson) => return out.skips.add(Skip::Malformed),
-            }
-            if let Some(excess) = out.events.len().checked_sub(before + MAX_STATED)
-                && excess > 0
-            {
+        each_record(line, out, |json, out| {
+            let Some(record) = Record::read(json)? else { return Ok(false) };
+            self.session.record(&record, &*self.around, out);
+            let excess = out.events.len().saturating_sub(before + MAX_STATED);
+            if excess > 0 {
                 out.events.drain(before..before + excess);
-                return out.skips.add(Skip::Oversize);
+                return Err(Skip::Oversize);
             }
-        }
+            Ok(true)
+        });
     }
 
     fn state(&self) -> String {
@@ -227,15 +214,5 @@ impl Session {
 }
 
 fn usage_of(model: Arc<str>, tokens: Tokens, flags: Flags) -> Usage {
-    Usage {
-        model,
-        speed: Speed::Standard,
-        tokens,
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags,
-    }
+    Usage { tokens, flags, ..Usage::of(model) }
 }

@@ -1,16 +1,16 @@
 //! Each edge case of the fact sheet by its number, then what the sheet says elsewhere, then a real
 //! log.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use usage::{EventKey, Skip, Skips, UsageEvent, merge};
+use usage::{Skip, Skips, UsageEvent};
 
 use super::*;
 use crate::nowhere;
+use crate::testing::{Files, add_counts, add_flags, add_tokens, merged, skipped, stored};
 
 const ROOT: &str = "/home/ada/.gemini/tmp";
 /// A session in the folder that its project's name has given it, and in the older one.
@@ -21,25 +21,13 @@ const AGENT: &str = "shop/chats/S/A.jsonl";
 const REGISTRY: &str = "/home/ada/.gemini/projects.json";
 
 /// Files beside the sessions.
-#[derive(Clone, Default)]
-struct Files(BTreeMap<PathBuf, Vec<u8>>);
-
-impl Files {
-    fn with(mut self, path: &str, content: &str) -> Self {
-        self.0.insert(Path::new(ROOT).join(path), content.into());
-        self
-    }
-
-    /// The folder `shop` says whose it is.
-    fn of_shop() -> Self {
-        Self::default().with("shop/.project_root", "/home/ada/shop")
-    }
+fn files() -> Files {
+    Files::below(ROOT)
 }
 
-impl Surroundings for Files {
-    fn file(&self, path: &Path) -> Option<Vec<u8>> {
-        self.0.get(path).cloned()
-    }
+/// The folder `shop` says whose it is.
+fn of_shop() -> Files {
+    files().with("shop/.project_root", "/home/ada/shop")
 }
 
 fn source_at(path: &Path) -> Source {
@@ -72,43 +60,14 @@ fn parse_at(path: &Path, lines: &[impl AsRef<[u8]>], around: &Around) -> Parsed 
 }
 
 fn parse(path: &str, lines: &[impl AsRef<[u8]>]) -> Parsed {
-    let around: Around = Arc::new(Files::of_shop());
+    let around: Around = Arc::new(of_shop());
     parse_at(&Path::new(ROOT).join(path), lines, &around)
-}
-
-/// What the database would hold.
-fn merged<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> BTreeMap<EventKey, UsageEvent> {
-    let mut rows = BTreeMap::new();
-    for event in events {
-        let event = match rows.remove(&event.key) {
-            Some(row) => merge(row, event.clone()),
-            None => event.clone(),
-        };
-        rows.insert(event.key.clone(), event);
-    }
-    rows
 }
 
 /// One line per row and one per reason of a skip. What is as usual is left out.
 fn table<'a>(parsed: impl IntoIterator<Item = &'a Parsed>) -> String {
-    let mut events = Vec::new();
-    let mut skips = Skips::default();
-    for parsed in parsed {
-        assert!(parsed.retracted.is_empty());
-        events.extend(&parsed.events);
-        skips.merge(&parsed.skips);
-    }
-    let rows = merged(events.iter().copied());
-    assert_eq!(rows, merged(events.into_iter().rev()), "the order of files and lines matters");
-    let mut table = String::new();
-    for row in rows.values() {
-        table += &describe(row);
-        table.push('\n');
-    }
-    for (reason, n) in skips.0 {
-        writeln!(table, "skipped: {} {n}", reason.as_str()).unwrap();
-    }
-    table
+    let (rows, skips) = stored(parsed);
+    rows.values().map(describe).chain(skipped(&skips)).map(|line| line + "\n").collect()
 }
 
 fn describe(event: &UsageEvent) -> String {
@@ -119,25 +78,13 @@ fn describe(event: &UsageEvent) -> String {
     if !usage.model.is_empty() {
         write!(line, " {}", usage.model).unwrap();
     }
-    let tokens = usage.tokens;
-    for (name, n) in [
-        ("in", tokens.input),
-        ("out", tokens.output),
-        ("read", tokens.cache_read),
-        ("write", tokens.cache_create),
-        ("think", tokens.reasoning),
-        ("side", u64::from(owner.is_sidechain)),
-    ] {
-        if n != 0 {
-            write!(line, " {name} {n}").unwrap();
-        }
-    }
+    add_tokens(&mut line, usage.tokens);
+    let counts = [("side", u64::from(owner.is_sidechain))];
+    add_counts(&mut line, counts);
     if let Some(agent) = &owner.agent {
         write!(line, " agent {agent}").unwrap();
     }
-    for flag in usage.flags.names() {
-        write!(line, " {flag}").unwrap();
-    }
+    add_flags(&mut line, usage.flags);
     write!(line, " | {} {} {ts_ms}", owner.session_id, owner.project).unwrap();
     line
 }
@@ -438,25 +385,25 @@ fn the_project_is_in_the_folder_or_in_the_registry() {
     };
     let registry = json!({"projects": {"/home/ada/mill": "mill", "/home/ada/shop": "shop"}});
     let registry = registry.to_string();
-    let registered = Files::default().with(REGISTRY, &registry);
-    assert_eq!(project(Files::of_shop()), "/home/ada/shop");
-    assert_eq!(project(Files::default().with("shop/.project_root", "/w\n")), "/w");
+    let registered = files().with(REGISTRY, &registry);
+    assert_eq!(project(of_shop()), "/home/ada/shop");
+    assert_eq!(project(files().with("shop/.project_root", "/w\n")), "/w");
     assert_eq!(project(registered.clone()), "/home/ada/shop");
     assert_eq!(project(registered.clone().with("shop/.project_root", "/w")), "/w");
     assert_eq!(project(registered.with("shop/.project_root", " \n")), "/home/ada/shop");
-    assert_eq!(project(Files::default()), "gemini-cli:shop");
+    assert_eq!(project(files()), "gemini-cli:shop");
     for junk in ["", "{", "null", r#"{"projects":[]}"#, r#"{"projects":{"/w":7}}"#] {
-        let files = Files::default().with(REGISTRY, junk);
+        let files = files().with(REGISTRY, junk);
         assert_eq!(project(files), "gemini-cli:shop", "{junk}");
     }
     let long = format!("/{}", "x".repeat(5000));
-    assert_eq!(project(Files::default().with("shop/.project_root", &long)), "gemini-cli:shop");
+    assert_eq!(project(files().with("shop/.project_root", &long)), "gemini-cli:shop");
 }
 
 /// What was found out once is not asked for again, whatever has become of it.
 #[test]
 fn a_state_goes_on_where_the_last_read_ended() {
-    let around: Around = Arc::new(Files::of_shop());
+    let around: Around = Arc::new(of_shop());
     let records = lines(&[call("a", json!({})), call("b", json!({"timestamp": null}))]);
     let mut out = Parsed::default();
     let mut parser = GeminiCli.begin(&source_at(&Path::new(ROOT).join(S)), &around, "");
@@ -503,7 +450,7 @@ fn a_document_that_is_not_whole_is_torn() {
     let source = source_at(&Path::new(ROOT).join(S_OLD));
     let parse = |bytes: &[u8]| {
         let mut out = Parsed::default();
-        let parsed = GeminiCli.parse(&source, bytes, &Files::of_shop(), "", &mut out);
+        let parsed = GeminiCli.parse(&source, bytes, &of_shop(), "", &mut out);
         (parsed, out.events.len(), out.skips.faults())
     };
     assert_eq!(parse(whole.as_bytes()), (Ok(String::new()), 1, 0));

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use usage::{Flags, Skip, Source, Tokens};
 
 use self::sessions::Sessions;
-use crate::record::Count;
+use crate::record::{Count, MAX_TIME_MS};
 use crate::{Database, DatabaseError, Env, Parsed, Progress, Provider, Storage, Surroundings};
 
 const ID: &str = "goose";
@@ -147,7 +147,7 @@ impl Turn<'_> {
         const MOST_SECONDS: i64 = 10_000_000_000;
         match time {
             Count::Is(seconds @ 0..=MOST_SECONDS) => seconds * 1_000,
-            Count::Is(ms @ 0..=253_402_300_799_999) => ms,
+            Count::Is(ms @ 0..=MAX_TIME_MS) => ms,
             _ => {
                 flags.insert(Flags::TS_GUESSED);
                 self.source.mtime_ms

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
-use usage::{EventKey, Flags, Owner, Role, Source, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Source, Tokens, Usage, UsageEvent};
 
 use super::{ID, VERSION};
 use crate::record::{Json, Read};
@@ -48,13 +48,12 @@ impl Session {
     ) -> UsageEvent {
         let model = model.or(self.model.as_deref()).unwrap_or(Usage::UNKNOWN_MODEL);
         let vendor = self.vendor.clone();
-        let usage =
-            Usage { model: model.into(), vendor, tokens, logged_cost_nanousd, ..nothing(flags) };
+        let usage = Usage { vendor, tokens, logged_cost_nanousd, flags, ..Usage::of(model) };
         self.event(key, Role::Assistant, ts_ms, usage)
     }
 
     pub(super) fn prompt(&self, key: &str, ts_ms: i64, flags: Flags) -> UsageEvent {
-        self.event(key, Role::User, ts_ms, nothing(flags))
+        self.event(key, Role::User, ts_ms, Usage { flags, ..Usage::of("") })
     }
 
     fn event(&self, key: &str, role: Role, ts_ms: i64, usage: Usage) -> UsageEvent {
@@ -76,20 +75,6 @@ impl Session {
             usage,
             parser_version: VERSION,
         }
-    }
-}
-
-fn nothing(flags: Flags) -> Usage {
-    Usage {
-        model: "".into(),
-        speed: Speed::Standard,
-        tokens: Tokens::default(),
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags,
     }
 }
 

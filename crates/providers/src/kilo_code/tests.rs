@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use usage::{EventKey, Role, Skip, Skips, Source, UsageEvent, merge};
+use usage::{EventKey, Role, Skip, Skips, Source, UsageEvent};
 
 use super::*;
-use crate::{DatabaseError, Parsed, Surroundings, nowhere};
+use crate::testing::{Files, Stored, put_anew, skipped};
+use crate::{DatabaseError, Parsed, nowhere};
 
 const DATA: &str = "/home/ada/.local/share/kilo";
 const TASK: &str =
@@ -27,29 +28,12 @@ const SCHEMA: &str = "
     CREATE INDEX part_message_id_id_idx ON part (message_id, id);
     INSERT INTO session VALUES ('ses_9', 'prj', NULL, '/home/ada/shop', 1);";
 
-/// Other agents whose logs are read, and files beside the source.
-#[derive(Default)]
-struct Around {
-    reads: &'static [&'static str],
-    files: BTreeMap<PathBuf, Vec<u8>>,
-}
-
-impl Surroundings for Around {
-    fn file(&self, path: &Path) -> Option<Vec<u8>> {
-        self.files.get(path).cloned()
-    }
-
-    fn reads(&self, provider: &str) -> bool {
-        self.reads.contains(&provider)
-    }
-}
-
 /// A database, and what the store would hold of it and of other sources.
 struct World {
     db: Connection,
     state: String,
-    around: Around,
-    rows: BTreeMap<EventKey, UsageEvent>,
+    around: Files,
+    rows: Stored,
     skips: Skips,
 }
 
@@ -57,8 +41,8 @@ impl World {
     fn new() -> Self {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(SCHEMA).unwrap();
-        let around = Around { reads: &["claude-code", ID], ..Around::default() };
-        Self { db, state: String::new(), around, rows: BTreeMap::new(), skips: Skips::default() }
+        let around = Files { reads: &["claude-code", ID], ..Files::default() };
+        Self { db, state: String::new(), around, rows: Stored::new(), skips: Skips::default() }
     }
 
     /// Inserts or updates a message, as the agent does.
@@ -99,11 +83,7 @@ impl World {
 
     fn take(&mut self, out: Parsed) {
         for event in out.events {
-            let row = match self.rows.remove(&event.key) {
-                Some(row) if row.owner.source_id != event.owner.source_id => merge(row, event),
-                _ => event,
-            };
-            self.rows.insert(row.key.clone(), row);
+            put_anew(&mut self.rows, event);
         }
         self.skips.merge(&out.skips);
     }
@@ -114,8 +94,7 @@ impl World {
         self.read();
         let mut lines: Vec<String> = self.rows.values().map(describe).collect();
         lines.sort();
-        let skips = self.skips.0.iter();
-        lines.extend(skips.map(|(reason, n)| format!("skipped: {} {n}", reason.as_str())));
+        lines.extend(skipped(&self.skips));
         assert_eq!(lines, expect);
     }
 }
@@ -125,7 +104,7 @@ fn source(path: &str) -> Source {
     Source { id, provider: ID, path: path.into(), root: DATA.into(), mtime_ms: 1 }
 }
 
-fn parse(path: &str, document: &Value, around: &Around) -> Parsed {
+fn parse(path: &str, document: &Value, around: &Files) -> Parsed {
     let Storage::Document(reader) = KiloCode.storage(Path::new(path)) else { panic!("a document") };
     let mut out = Parsed::default();
     let bytes = document.to_string().into_bytes();

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use usage::{Flags, Skip, Tokens};
 
-use crate::record::{Count, Json, Read};
+use crate::record::{Count, Json, MAX_TIME_MS, Read};
 
 /// A string that says something: not missing, not empty, not endless.
 type Text<'a> = Option<Cow<'a, str>>;
@@ -244,10 +244,9 @@ impl Figures {
 
 /// The milliseconds of a number of seconds, worked out on the digits.
 pub(super) fn seconds_ms(number: &str) -> Option<i64> {
-    /// The end of the year 9999: later times have no text form.
-    const MAX_S: i64 = 253_402_300_799;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let seconds: i64 = whole.parse().ok().filter(|seconds| (0..=MAX_S).contains(seconds))?;
+    let seconds: i64 =
+        whole.parse().ok().filter(|seconds| (0..=MAX_TIME_MS / 1_000).contains(seconds))?;
     let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
     Some(seconds * 1_000 + millis.parse::<i64>().ok()?)
 }

@@ -1,35 +1,23 @@
 //! What the fact sheet says, in its order, each as an edge case; then what the agents' own code says.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use usage::{EventKey, Role, Skips, UsageEvent, merge};
+use usage::{Role, UsageEvent};
 
 use super::*;
-use crate::{Parsed, Surroundings};
+use crate::Parsed;
+use crate::testing::{Files, add_counts, add_flags, add_tokens, merged, stored};
 
 /// What `md5` makes of `/home/ada/shop`.
 const SHOP: &str = "d38bf5735f170ef41516b14f483f6863";
 /// 2026-09-01T10:00:00Z.
 const T: i64 = 1_788_256_800_000;
 
-/// A home folder: what stands beside the sessions.
-#[derive(Clone, Default)]
-struct Files(BTreeMap<PathBuf, String>);
-
-impl Files {
-    fn with(mut self, path: &str, content: &impl ToString) -> Self {
-        self.0.insert(Path::new("/home/ada").join(path), content.to_string());
-        self
-    }
-}
-
-impl Surroundings for Files {
-    fn file(&self, path: &Path) -> Option<Vec<u8>> {
-        self.0.get(path).map(|content| content.clone().into_bytes())
-    }
+/// What stands beside the sessions.
+fn home() -> Files {
+    Files::below("/home/ada")
 }
 
 fn cli(session: &str) -> String {
@@ -60,32 +48,12 @@ fn parse_in(files: &Files, path: &str, lines: &[Value]) -> Parsed {
 }
 
 fn parse(path: &str, lines: &[Value]) -> Parsed {
-    parse_in(&Files::default(), path, lines)
-}
-
-/// What the database would hold.
-fn merged<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> BTreeMap<EventKey, UsageEvent> {
-    let mut rows = BTreeMap::new();
-    for event in events {
-        let event = match rows.remove(&event.key) {
-            Some(row) => merge(row, event.clone()),
-            None => event.clone(),
-        };
-        rows.insert(event.key.clone(), event);
-    }
-    rows
+    parse_in(&home(), path, lines)
 }
 
 /// The rows of some files in order of their times, a line each, and the reasons of skips.
 fn table<'a>(parsed: impl IntoIterator<Item = &'a Parsed>) -> Vec<String> {
-    let mut events = Vec::new();
-    let mut skips = Skips::default();
-    for parsed in parsed {
-        events.extend(&parsed.events);
-        skips.merge(&parsed.skips);
-    }
-    let rows = merged(events.iter().copied());
-    assert_eq!(rows, merged(events.into_iter().rev()), "the order of files and lines matters");
+    let (rows, skips) = stored(parsed);
     let mut rows: Vec<_> = rows.into_values().collect();
     rows.sort_by_key(|row| row.ts_ms);
     let skips = skips.0.into_iter().map(|(reason, n)| format!("{} {n}", reason.as_str()));
@@ -98,25 +66,13 @@ fn describe(event: &UsageEvent) -> String {
     assert_eq!((&usage.vendor, usage.logged_cost_nanousd), (&None, None));
     let what = if *role == Role::User { "prompt" } else { &usage.model };
     let mut line = format!("{}+{} {what}", owner.session_id, ts_ms - T);
-    let tokens = usage.tokens;
-    for (name, n) in [
-        ("in", tokens.input),
-        ("out", tokens.output),
-        ("read", tokens.cache_read),
-        ("write", tokens.cache_create),
-        ("copy", u64::from(*copy_rank)),
-        ("side", u64::from(owner.is_sidechain)),
-    ] {
-        if n != 0 {
-            write!(line, " {name} {n}").unwrap();
-        }
-    }
+    add_tokens(&mut line, usage.tokens);
+    let counts = [("copy", u64::from(*copy_rank)), ("side", u64::from(owner.is_sidechain))];
+    add_counts(&mut line, counts);
     if let Some(agent) = &owner.agent {
         write!(line, " agent {agent}").unwrap();
     }
-    for flag in usage.flags.names() {
-        write!(line, " {flag}").unwrap();
-    }
+    add_flags(&mut line, usage.flags);
     line
 }
 
@@ -214,7 +170,7 @@ fn edge_02_without_an_id_time_and_counts_tell_calls_apart_in_forks_as_well() {
 #[test]
 fn edge_03_the_model_is_the_one_that_is_set_and_rows_keep_the_one_they_had() {
     let files = |model: &str| {
-        Files::default().with(
+        home().with(
             ".kimi/config.toml",
             &format!("default_model = \"m\"\n[models.m]\nmodel = \"{model}\"\n"),
         )
@@ -226,7 +182,7 @@ fn edge_03_the_model_is_the_one_that_is_set_and_rows_keep_the_one_they_had() {
 
 #[test]
 fn edge_04_the_directory_is_the_one_whose_hash_the_folder_is_named_after() {
-    let files = Files::default().with(
+    let files = home().with(
         ".kimi/kimi.json",
         &json!({ "work_dirs": [{ "path": "/home/ada/shop", "kaos": "local" }, { "path": "/home/ada/mill" }] }),
     );
@@ -237,11 +193,8 @@ fn edge_04_the_directory_is_the_one_whose_hash_the_folder_is_named_after() {
     assert_eq!(project(&files, &cli("s")), "/home/ada/shop");
     assert_eq!(project(&files, &cli("s").replace(SHOP, &format!("far_{SHOP}"))), "/home/ada/shop");
     assert_eq!(project(&files, &cli("s").replace(SHOP, "0a1b")), "kimi:0a1b");
-    assert_eq!(project(&Files::default(), &cli("s")), format!("kimi:{SHOP}"));
-    assert_eq!(
-        project(&Files::default().with(".kimi/kimi.json", &"{"), &cli("s")),
-        format!("kimi:{SHOP}")
-    );
+    assert_eq!(project(&home(), &cli("s")), format!("kimi:{SHOP}"));
+    assert_eq!(project(&home().with(".kimi/kimi.json", &"{"), &cli("s")), format!("kimi:{SHOP}"));
 }
 
 #[test]
@@ -291,7 +244,7 @@ fn edge_06_the_model_of_a_call_is_that_of_the_request_before_it() {
 
 #[test]
 fn edge_07_a_fork_states_what_it_copied_once() {
-    let files = Files::default()
+    let files = home()
         .with(
             ".kimi-code/sessions/wd_shop_0a1b/s/state.json",
             &json!({ "workDir": "/home/ada/shop" }),

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use usage::{EventKey, Flags, Owner, Role, Skip, Source, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, Usage, UsageEvent};
 
 use super::beside::{self, About};
 use super::line::{Figures, Line, may_matter, seconds_ms};
 use super::{ID, Place, VERSION};
-use crate::record::{Json, MAX_REPEATS, NotJson};
+use crate::record::each_record;
 use crate::{Around, ParseLine, Parsed};
 
 /// Shorter lines are read in any case, so that their faults are seen: it costs little.
@@ -57,23 +57,11 @@ impl ParseLine for Wire {
         if line.len() >= SHORT && is_object && !may_matter(line) {
             return;
         }
-        let mut json = Json::new(line);
-        let mut records = 0;
-        while json.peek().is_some() {
-            if json.skip_nuls() {
-                out.skips.add(Skip::Malformed);
-                continue;
-            }
-            records += 1;
-            if records > MAX_REPEATS {
-                return out.skips.add(Skip::Malformed);
-            }
-            match Line::read(&mut json) {
-                Ok(Some(record)) => self.take(&record, out),
-                Ok(None) => out.skips.add(Skip::NotAnObject),
-                Err(NotJson) => return out.skips.add(Skip::Malformed),
-            }
-        }
+        each_record(line, out, |json, out| {
+            let Some(record) = Line::read(json)? else { return Ok(false) };
+            self.take(&record, out);
+            Ok(true)
+        });
     }
 
     fn state(&self) -> String {
@@ -238,17 +226,7 @@ impl Wire {
                 client: None,
                 source_id: self.source_id,
             },
-            usage: Usage {
-                model,
-                speed: Speed::Standard,
-                tokens,
-                web_search_requests: 0,
-                vendor: None,
-                tier: None,
-                geo: None,
-                logged_cost_nanousd: None,
-                flags,
-            },
+            usage: Usage { tokens, flags, ..Usage::of(model) },
             parser_version: VERSION,
         })
     }

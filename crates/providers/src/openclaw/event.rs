@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use usage::{EventKey, Flags, Owner, Role, Skip, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Skip, Tokens, Usage, UsageEvent};
 
 use super::version;
 use crate::Parsed;
 use crate::parts::Said;
-use crate::record::{Count, Json, Read, nanousd, time_ms};
+use crate::record::{Count, Json, Read, nanousd};
 
 /// A string that says something: not missing, not empty, not endless.
 type Text<'a> = Option<Cow<'a, str>>;
@@ -20,9 +20,6 @@ const LOCAL_MODELS: [&str; 2] = ["delivery-mirror", "gateway-injected"];
 
 /// How that is called which notes what Codex has answered.
 const CODEX_NOTE: &str = "codex-app-server";
-
-/// The end of the year 9999: later times have no text form.
-const MAX_MS: i64 = 253_402_300_799_999;
 
 #[derive(Default)]
 pub(super) struct Event<'a> {
@@ -104,7 +101,7 @@ impl<'a> Event<'a> {
             match name {
                 "type" => event.kind = json.text()?,
                 "id" => event.id = json.text()?,
-                "timestamp" => event.ts_ms = time(json)?,
+                "timestamp" => event.ts_ms = json.time()?,
                 "cwd" => event.cwd = json.text()?,
                 "parentSession" | "branchedFrom" => event.is_forked |= json.text()?.is_some(),
                 "customType" => event.custom_kind = json.text()?,
@@ -178,18 +175,17 @@ impl<'a> Event<'a> {
             None => (context.chosen)().unwrap_or_else(|| (Usage::UNKNOWN_MODEL.to_owned(), None)),
         };
         let usage = Usage {
-            model: model.into(),
             tokens,
             vendor: vendor.map(Arc::from),
             logged_cost_nanousd: figures.cost_nanousd,
             flags,
-            ..nothing()
+            ..Usage::of(model)
         };
         Ok((key, usage))
     }
 
     fn prompt(&self) -> Result<(EventKey, Role, Usage), Skip> {
-        Ok((self.key("prompt:", "")?, Role::User, nothing()))
+        Ok((self.key("prompt:", "")?, Role::User, Usage::of("")))
     }
 
     /// Ids are short, and those of the first versions missing: the time goes with them.
@@ -260,7 +256,7 @@ impl<'a> Message<'a> {
                 "api" => message.api = json.text()?,
                 "model" => message.model = json.text()?,
                 "provider" => message.vendor = json.text()?,
-                "timestamp" => message.ts_ms = time(json)?,
+                "timestamp" => message.ts_ms = json.time()?,
                 "usage" => message.figures = Figures::read(json)?,
                 "idempotencyKey" => message.note = json.text()?,
                 "__openclaw" => message.origin = field(json, "mirrorOrigin")?,
@@ -335,21 +331,6 @@ impl Figures {
     }
 }
 
-/// What a prompt uses.
-fn nothing() -> Usage {
-    Usage {
-        model: "".into(),
-        speed: Speed::Standard,
-        tokens: Tokens::default(),
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags: Flags::default(),
-    }
-}
-
 /// The total of a cost in dollars. Where the agent knows no price it says zero.
 fn cost(json: &mut Json<'_>) -> Read<Option<i64>> {
     let mut cost = None;
@@ -372,15 +353,4 @@ fn field<'a>(json: &mut Json<'a>, wanted: &str) -> Read<Text<'a>> {
         Ok(())
     })?;
     Ok(text)
-}
-
-/// A time in milliseconds, or as text.
-fn time(json: &mut Json<'_>) -> Read<Option<i64>> {
-    if json.peek() == Some(b'"') {
-        return Ok(json.text()?.as_deref().and_then(time_ms));
-    }
-    Ok(match json.count()? {
-        Count::Is(ms @ 0..=MAX_MS) => Some(ms),
-        Count::Is(_) | Count::Absent | Count::Bad => None,
-    })
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use usage::Source;
+use usage::{Skip, Source};
 
 use super::event::{Context, Event};
 use super::{ID, project_of_agent, reads_codex, session_in_name};
-use crate::record::{Json, Read, each_record};
+use crate::record::{Json, each_record};
 use crate::{Around, ParseLine, Parsed};
 
 pub(super) struct Lines {
@@ -64,7 +64,7 @@ impl Lines {
         }
     }
 
-    fn read(&mut self, json: &mut Json<'_>, out: &mut Parsed) -> Read<bool> {
+    fn read(&mut self, json: &mut Json<'_>, out: &mut Parsed) -> Result<bool, Skip> {
         let Some(event) = Event::read(json)? else { return Ok(false) };
         self.state.ts_ms = event.ts_ms.or(self.state.ts_ms);
         if let Some(header) = event.header() {

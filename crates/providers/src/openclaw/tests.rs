@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use usage::{EventKey, Role, Skip, Skips, UsageEvent, merge};
+use usage::{EventKey, Role, Skip, UsageEvent};
 
 use super::*;
+use crate::testing::{Stored, add_flags, add_tokens, put, skipped};
 use crate::{Database, DatabaseError, Parsed, Progress, nowhere};
 
 const ROOT: &str = "/home/ada/.openclaw";
@@ -159,7 +160,7 @@ fn stored(events: &[Value], home: &Home) -> Parsed {
 /// What is kept of what was read. What was once taken back never comes again.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rows {
-    events: BTreeMap<EventKey, UsageEvent>,
+    events: Stored,
     retracted: BTreeSet<EventKey>,
 }
 
@@ -173,11 +174,7 @@ impl Rows {
     fn take(&mut self, parsed: Parsed) {
         self.retracted.extend(parsed.retracted);
         for event in parsed.events {
-            let row = match self.events.remove(&event.key) {
-                Some(row) => merge(row, event),
-                None => event,
-            };
-            self.events.insert(row.key.clone(), row);
+            put(&mut self.events, event);
         }
         self.events.retain(|key, _| !self.retracted.contains(key));
     }
@@ -190,23 +187,11 @@ impl Rows {
 fn describe(event: &UsageEvent) -> String {
     let UsageEvent { key, ts_ms, owner, usage, .. } = event;
     let mut line = format!("{key} {}", usage.model);
-    let tokens = usage.tokens;
-    for (name, n) in [
-        ("in", tokens.input),
-        ("out", tokens.output),
-        ("read", tokens.cache_read),
-        ("write", tokens.cache_create),
-    ] {
-        if n != 0 {
-            write!(line, " {name} {n}").unwrap();
-        }
-    }
+    add_tokens(&mut line, usage.tokens);
     if let Some(cost) = usage.logged_cost_nanousd {
         write!(line, " cost {cost}").unwrap();
     }
-    for flag in usage.flags.names() {
-        write!(line, " {flag}").unwrap();
-    }
+    add_flags(&mut line, usage.flags);
     write!(line, " | {} {} {ts_ms}", owner.session_id, owner.project).unwrap();
     line
 }
@@ -218,8 +203,7 @@ fn check(events: &[Value], expect: &[&str]) {
     assert_eq!(lines.skips, rows.skips);
     let mut table = Rows::of(lines).describe();
     assert_eq!(Rows::of(rows).describe(), table);
-    let Skips(skips) = parse(events).skips;
-    table.extend(skips.into_iter().map(|(why, n)| format!("skipped: {} {n}", why.as_str())));
+    table.extend(skipped(&parse(events).skips));
     assert_eq!(table, expect);
 }
 

@@ -12,9 +12,6 @@ use crate::record::{Count, Json, NotJson, Read, nanousd};
 /// A string that says something: not missing, not empty, not endless.
 pub(super) type Text<'a> = Option<Cow<'a, str>>;
 
-/// The end of the year 9999: later times have no text form.
-const END_OF_TIME_MS: i64 = 253_402_300_799_999;
-
 /// A message of a person or a model.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Message<'a> {
@@ -57,12 +54,12 @@ impl<'a> Message<'a> {
 
     /// UTC milliseconds.
     pub(super) fn created_ms(&self) -> Option<i64> {
-        ms(self.created)
+        self.created.time_ms()
     }
 
     /// `None` while the model answers, and for ever if the agent was killed meanwhile.
     pub(super) fn completed_ms(&self) -> Option<i64> {
-        ms(self.completed)
+        self.completed.time_ms()
     }
 
     /// Whether one is a copy of the other: all is equal that a copy keeps.
@@ -104,13 +101,6 @@ impl<'a> Message<'a> {
             Ok(())
         })
         .map(drop)
-    }
-}
-
-fn ms(time: Count) -> Option<i64> {
-    match time {
-        Count::Is(ms) if (0..=END_OF_TIME_MS).contains(&ms) => Some(ms),
-        _ => None,
     }
 }
 
@@ -295,7 +285,7 @@ impl<'a> SessionFile<'a> {
     }
 
     pub(super) fn created_ms(&self) -> Option<i64> {
-        ms(self.created)
+        self.created.time_ms()
     }
 }
 

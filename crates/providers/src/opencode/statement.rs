@@ -1,8 +1,6 @@
 //! What a message says, as events.
 
-use usage::{
-    EventKey, Flags, Owner, Role, Skip, Source, Speed, Tokens, Usage, UsageEvent, digest22,
-};
+use usage::{EventKey, Owner, Role, Skip, Source, Tokens, Usage, UsageEvent, digest22};
 
 use super::agent::Agent;
 use super::message::{Counted, Figures, Message};
@@ -87,12 +85,11 @@ impl Statement<'_, '_> {
             cost_nanousd.unwrap_or_default(),
         );
         let usage = Usage {
-            model: if model.is_empty() { Usage::UNKNOWN_MODEL } else { model }.into(),
             tokens,
             vendor: (!provider.is_empty()).then(|| provider.into()),
             logged_cost_nanousd: cost_nanousd,
             flags,
-            ..nothing()
+            ..Usage::of(if model.is_empty() { Usage::UNKNOWN_MODEL } else { model })
         };
         let key = format!("{}:{}", self.agent.prefix, digest22(fingerprint.as_bytes()));
         Ok(self.event(&key, Role::Assistant, usage))
@@ -105,7 +102,7 @@ impl Statement<'_, '_> {
         let fingerprint =
             [self.created_ms.to_string(), text(agent), text(provider), text(model)].join("|");
         let key = format!("{}:prompt:{}", self.agent.prefix, digest22(fingerprint.as_bytes()));
-        self.event(&key, Role::User, nothing())
+        self.event(&key, Role::User, Usage::of(""))
     }
 
     fn event(&self, key: &str, role: Role, usage: Usage) -> UsageEvent {
@@ -128,19 +125,5 @@ impl Statement<'_, '_> {
             usage,
             parser_version: self.agent.version,
         }
-    }
-}
-
-fn nothing() -> Usage {
-    Usage {
-        model: "".into(),
-        speed: Speed::Standard,
-        tokens: Tokens::default(),
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags: Flags::default(),
     }
 }

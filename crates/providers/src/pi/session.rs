@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use usage::{EventKey, Flags, Owner, Role, Skip, Source, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, Usage, UsageEvent};
 
 use super::entry::{Call, Entry, may_matter};
 use super::{ID, Place, VERSION};
-use crate::record::{Json, MAX_REPEATS, NotJson};
+use crate::record::each_record;
 use crate::{ParseLine, Parsed};
 
 /// Most calls and prompts that a line states. The results of tools list all that subagents said.
@@ -51,27 +51,15 @@ impl ParseLine for Session {
             return;
         }
         let most = out.events.len() + MAX_STATED;
-        let mut json = Json::new(line);
-        let mut records = 0;
-        while json.peek().is_some() {
-            if json.skip_nuls() {
-                out.skips.add(Skip::Malformed);
-                continue;
-            }
-            records += 1;
-            if records > MAX_REPEATS {
-                return out.skips.add(Skip::Malformed);
-            }
-            match Entry::read(&mut json) {
-                Ok(Some(entry)) => self.entry(&entry, out),
-                Ok(None) => out.skips.add(Skip::NotAnObject),
-                Err(NotJson) => return out.skips.add(Skip::Malformed),
-            }
+        each_record(line, out, |json, out| {
+            let Some(entry) = Entry::read(json)? else { return Ok(false) };
+            self.entry(&entry, out);
             if out.events.len() > most {
                 out.events.truncate(most);
-                return out.skips.add(Skip::Malformed);
+                return Err(Skip::Malformed);
             }
-        }
+            Ok(true)
+        });
     }
 
     fn state(&self) -> String {
@@ -242,15 +230,5 @@ fn add(stated: Result<UsageEvent, Skip>, out: &mut Parsed) {
 }
 
 fn usage_of(model: Arc<str>, tokens: Tokens, flags: Flags) -> Usage {
-    Usage {
-        model,
-        speed: Speed::Standard,
-        tokens,
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags,
-    }
+    Usage { tokens, flags, ..Usage::of(model) }
 }

@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use std::fs;
 
 use serde_json::{Value, json};
-use usage::{EventKey, Flags, Role, Skips, UsageEvent, merge};
+use usage::{EventKey, Flags, Role, UsageEvent};
 
 use super::*;
+use crate::testing::{add_counts, add_flags, merged, stored};
 use crate::{Parsed, nowhere};
 
 const ROOT: &str = "/home/ada/.pi/agent/sessions";
@@ -44,29 +45,9 @@ fn parse_bytes(path: &Path, lines: &[impl AsRef<[u8]>], cut: usize) -> Parsed {
     out
 }
 
-/// What the database would hold.
-fn merged<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> BTreeMap<EventKey, UsageEvent> {
-    let mut rows = BTreeMap::new();
-    for event in events {
-        let event = match rows.remove(&event.key) {
-            Some(row) => merge(row, event.clone()),
-            None => event.clone(),
-        };
-        rows.insert(event.key.clone(), event);
-    }
-    rows
-}
-
 /// The rows of some files in order of their times, a line each, and the reasons of skips.
 fn table<'a>(parsed: impl IntoIterator<Item = &'a Parsed>) -> Vec<String> {
-    let mut events = Vec::new();
-    let mut skips = Skips::default();
-    for parsed in parsed {
-        events.extend(&parsed.events);
-        skips.merge(&parsed.skips);
-    }
-    let rows = merged(events.iter().copied());
-    assert_eq!(rows, merged(events.into_iter().rev()), "the order of files and lines matters");
+    let (rows, skips) = stored(parsed);
     let mut rows: Vec<_> = rows.into_values().collect();
     rows.sort_by_key(|row| row.ts_ms);
     let skips = skips.0.into_iter().map(|(reason, n)| format!("{} {n}", reason.as_str()));
@@ -81,30 +62,27 @@ fn describe(event: &UsageEvent) -> String {
         line += " prompt";
     }
     let tokens = usage.tokens;
-    for (name, n) in [
-        ("in", tokens.input),
-        ("out", tokens.output),
-        ("read", tokens.cache_read),
-        ("write", tokens.cache_create),
-        ("write_1h", tokens.cache_create_1h),
-        ("think", tokens.reasoning),
-        ("search", usage.web_search_requests),
-        ("copy", u64::from(*copy_rank)),
-        ("side", u64::from(owner.is_sidechain)),
-    ] {
-        if n != 0 {
-            write!(line, " {name} {n}").unwrap();
-        }
-    }
+    add_counts(
+        &mut line,
+        [
+            ("in", tokens.input),
+            ("out", tokens.output),
+            ("read", tokens.cache_read),
+            ("write", tokens.cache_create),
+            ("write_1h", tokens.cache_create_1h),
+            ("think", tokens.reasoning),
+            ("search", usage.web_search_requests),
+            ("copy", u64::from(*copy_rank)),
+            ("side", u64::from(owner.is_sidechain)),
+        ],
+    );
     if let Some(cost) = usage.logged_cost_nanousd {
         write!(line, " cost {cost}").unwrap();
     }
     if let Some(agent) = &owner.agent {
         write!(line, " agent {agent}").unwrap();
     }
-    for flag in usage.flags.names() {
-        write!(line, " {flag}").unwrap();
-    }
+    add_flags(&mut line, usage.flags);
     line
 }
 

@@ -14,7 +14,7 @@ use super::counts::{Stated, whole_ms};
 use super::line::Line;
 use super::transcript::call;
 use super::{ARCHIVE, CHATS, ID, NO_FOLDER, PROJECTS, VERSION, is_session};
-use crate::record::{Json, Read, each_record, time_ms};
+use crate::record::{Json, Read, each_record};
 use crate::{Around, ParseLine, Parsed, Surroundings};
 
 /// The transcript says the same and more, where there is one. A fork's copy of it says less: it
@@ -152,7 +152,7 @@ impl<'a> Entry<'a> {
         let is_object = json.object(|name, json| {
             match name {
                 "sessionId" => entry.session = json.text()?,
-                "timestamp" => entry.ts_ms = json.text()?.as_deref().and_then(time_ms),
+                "timestamp" => entry.ts_ms = json.written_time()?,
                 "model" => entry.model = json.text()?,
                 "authType" => entry.route = json.text()?,
                 "source" => entry.source = json.text()?,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::counts::{Stated, whole_ms};
 use crate::parts::Said;
-use crate::record::{Json, Read, time_ms};
+use crate::record::{Json, Read};
 
 /// A string that says something: not missing, not empty, not endless.
 type Text<'a> = Option<Cow<'a, str>>;
@@ -59,7 +59,7 @@ impl<'a> Line<'a> {
         match name {
             "uuid" => self.id = json.text()?,
             "sessionId" => self.session = json.text()?,
-            "timestamp" => self.ts_ms = json.text()?.as_deref().and_then(time_ms),
+            "timestamp" => self.ts_ms = json.written_time()?,
             "type" => self.kind = json.text()?,
             "subtype" => self.subtype = json.text()?,
             "cwd" => self.cwd = json.text()?,

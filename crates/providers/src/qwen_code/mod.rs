@@ -26,7 +26,7 @@ mod transcript;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use usage::{Flags, Source, Speed, Tokens, Usage};
+use usage::{Flags, Source, Tokens, Usage};
 
 use self::document::Sessions;
 use self::ledger::Ledger;
@@ -176,15 +176,5 @@ fn in_home<'a>(root: &Path, path: &'a Path) -> Option<Vec<&'a str>> {
 
 /// What a call used. Of a prompt everything is nothing.
 fn usage(model: Arc<str>, tokens: Tokens, flags: Flags) -> Usage {
-    Usage {
-        model,
-        speed: Speed::Standard,
-        tokens,
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags,
-    }
+    Usage { tokens, flags, ..Usage::of(model) }
 }

@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
-use usage::{EventKey, Role, Skips, UsageEvent, merge};
+use usage::{Role, Skips, UsageEvent};
 
 use super::*;
+use crate::testing::{Stored, add_flags, add_tokens, put};
 use crate::{Parsed, Surroundings, Torn, nowhere};
 
 const ROOT: &str = "/home/ada/.qwen";
@@ -185,17 +186,13 @@ fn parse(path: &str, records: &[Value]) -> Parsed {
 
 /// What the database holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Rows(BTreeMap<EventKey, UsageEvent>);
+struct Rows(Stored);
 
 impl Rows {
     fn take(&mut self, parsed: Parsed) {
         assert!(parsed.retracted.is_empty());
         for event in parsed.events {
-            let row = match self.0.remove(&event.key) {
-                Some(row) => merge(row, event),
-                None => event,
-            };
-            self.0.insert(row.key.clone(), row);
+            put(&mut self.0, event);
         }
     }
 
@@ -218,23 +215,11 @@ fn describe(event: &UsageEvent) -> String {
     assert_eq!((&owner.account, &usage.vendor, usage.logged_cost_nanousd), (&None, &None, None));
     assert_eq!(owner.is_sidechain, owner.agent.is_some());
     let mut line = usage.model.to_string();
-    let tokens = usage.tokens;
-    for (name, n) in [
-        ("in", tokens.input),
-        ("out", tokens.output),
-        ("read", tokens.cache_read),
-        ("think", tokens.reasoning),
-    ] {
-        if n != 0 {
-            write!(line, " {name} {n}").unwrap();
-        }
-    }
+    add_tokens(&mut line, usage.tokens);
     if let Some(agent) = &owner.agent {
         write!(line, " agent {agent}").unwrap();
     }
-    for flag in usage.flags.names() {
-        write!(line, " {flag}").unwrap();
-    }
+    add_flags(&mut line, usage.flags);
     let session = &owner.session_id[owner.session_id.len().saturating_sub(1)..];
     write!(line, " | {session} {} {ts_ms}", owner.project).unwrap();
     line

@@ -8,7 +8,7 @@ use usage::{EventKey, Flags, Owner, Role, Skip, Source, Tokens, Usage, UsageEven
 use super::counts::Stated;
 use super::line::{Event, Line};
 use super::{ARCHIVE, ID, NO_FOLDER, VERSION, usage};
-use crate::record::{Json, Read, each_record};
+use crate::record::{Json, each_record};
 use crate::{ParseLine, Parsed};
 
 /// Of the same records in several transcripts, the first goes before what the ledger says, and copies
@@ -75,7 +75,7 @@ impl Transcript {
         }
     }
 
-    fn read(&mut self, json: &mut Json<'_>, out: &mut Parsed) -> Read<bool> {
+    fn read(&mut self, json: &mut Json<'_>, out: &mut Parsed) -> Result<bool, Skip> {
         let Some(line) = Line::read(json)? else { return Ok(false) };
         self.state.ts_ms = line.ts_ms.or(self.state.ts_ms);
         let stated = if let Some(response) = line.response() {

@@ -1,14 +1,14 @@
 //! The edge cases of the fact sheet by their numbers, then what it says elsewhere.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use usage::{EventKey, Flags, Owner, Role, Skip, Skips, Source, UsageEvent};
 
 use super::*;
-use crate::{Parsed, Surroundings, Torn};
+use crate::testing::Files;
+use crate::{Parsed, Torn};
 
 /// 2025-06-15T15:06:40Z: the cache is beside the input, but for models of OpenAI's kind.
 const OLD_MS: i64 = 1_750_000_000_000;
@@ -20,36 +20,15 @@ const CHANGE_MS: i64 = 1_761_868_800_000;
 const FOLDER: &str =
     "/home/ada/.config/Code/User/globalStorage/rooveterinaryinc.roo-cline/tasks/t1";
 
-/// Files beside the task, and which of them were asked for.
-#[derive(Default)]
-struct Around {
-    files: BTreeMap<PathBuf, Vec<u8>>,
-    asked: Mutex<Vec<String>>,
-}
-
-impl Around {
-    fn with(mut self, name: &str, content: &Value) -> Self {
-        self.files.insert(Path::new(FOLDER).join(name), content.to_string().into_bytes());
-        self
-    }
-
-    fn take_asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
-    }
-}
-
-impl Surroundings for Around {
-    fn file(&self, path: &Path) -> Option<Vec<u8>> {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        self.asked.lock().unwrap().push(name.to_owned());
-        self.files.get(path).cloned()
-    }
+/// Files beside the task.
+fn files() -> Files {
+    Files::below(FOLDER)
 }
 
 /// A task, and what the store would hold of it.
 #[derive(Default)]
 struct World {
-    around: Around,
+    around: Files,
     state: String,
     rows: BTreeMap<EventKey, UsageEvent>,
     retracted: Vec<EventKey>,
@@ -57,7 +36,7 @@ struct World {
 }
 
 impl World {
-    fn beside(around: Around) -> Self {
+    fn beside(around: Files) -> Self {
         Self { around, ..Self::default() }
     }
 
@@ -104,7 +83,7 @@ fn describe(row: &UsageEvent) -> String {
     line
 }
 
-fn parse(document: &str, around: &Around, state: &str) -> Result<(Parsed, String), Torn> {
+fn parse(document: &str, around: &Files, state: &str) -> Result<(Parsed, String), Torn> {
     let path = Path::new(FOLDER).join("ui_messages.json");
     let Storage::Document(reader) = RooCode.storage(&path) else { panic!("a document") };
     let source = Source { id: 7, provider: ID, path, root: FOLDER.into(), mtime_ms: 1 };
@@ -264,9 +243,9 @@ fn junk_is_skipped_with_its_reason() {
 fn a_document_that_is_not_whole_says_nothing() {
     let whole = json!([request(NEW_MS, &used("openai", 1, 0, 0))]).to_string();
     for end in 0..whole.len() {
-        assert_eq!(parse(&whole[..end], &Around::default(), "").err(), Some(Torn), "{end}");
+        assert_eq!(parse(&whole[..end], &files(), "").err(), Some(Torn), "{end}");
     }
-    assert_eq!(parse(&format!("{whole}]"), &Around::default(), "").err(), Some(Torn));
+    assert_eq!(parse(&format!("{whole}]"), &files(), "").err(), Some(Torn));
 }
 
 // ---- model
@@ -285,8 +264,7 @@ fn a_request_is_of_the_model_that_was_told_its_name_before_the_next_one() {
         {"role": "user", "content": "no surroundings", "ts": NEW_MS + 33},
         told(NEW_MS + 43, "one"),
     ]);
-    let mut world =
-        World::beside(Around::default().with("api_conversation_history.json", &conversation));
+    let mut world = World::beside(files().with("api_conversation_history.json", &conversation));
     world.read(&requests(&[0, 10, 20, 30, 40]));
     assert_eq!(world.models(), ["one", "one", "two", "two", "one"]);
     let mut world = World::default();
@@ -298,7 +276,7 @@ fn a_request_is_of_the_model_that_was_told_its_name_before_the_next_one() {
 fn a_model_is_told_at_the_end_and_what_looks_like_it_before_is_none() {
     let check = |content: &str, model: &str| {
         let conversation = json!([{"role": "user", "content": content}]);
-        let around = Around::default().with("api_conversation_history.json", &conversation);
+        let around = files().with("api_conversation_history.json", &conversation);
         let mut world = World::beside(around);
         world.read(&requests(&[0]));
         assert_eq!(world.models(), [model], "{content}");
@@ -314,7 +292,7 @@ fn a_model_is_told_at_the_end_and_what_looks_like_it_before_is_none() {
 #[test]
 fn a_conversation_is_read_once_for_each_request_and_what_it_said_is_remembered() {
     const CONVERSATION: &str = "api_conversation_history.json";
-    let around = Around::default()
+    let around = files()
         .with("history_item.json", &json!({"workspace": "/w"}))
         .with(CONVERSATION, &json!([told(NEW_MS + 3, "one")]));
     let mut world = World::beside(around);
@@ -334,7 +312,7 @@ fn a_conversation_is_read_once_for_each_request_and_what_it_said_is_remembered()
 fn what_is_remembered_is_bounded() {
     let messages: Vec<_> =
         (0..2_000).map(|n| told(NEW_MS + n, &format!("{}{n}", "é".repeat(90)))).collect();
-    let around = Around::default().with("api_conversation_history.json", &json!(messages));
+    let around = files().with("api_conversation_history.json", &json!(messages));
     let mut world = World::beside(around);
     world.read(&requests(&[0]));
     assert!(world.state.len() < 20_000, "{}", world.state.len());
@@ -348,7 +326,7 @@ fn a_task_is_of_its_workspace_or_of_the_directory_that_is_mentioned() {
     let conversation = json!([told(NEW_MS, "m")]);
     let old =
         |line: &str| request(OLD_MS, &json!({"request": line, "tokensIn": 1, "tokensOut": 1}));
-    let check = |around: Around, line: &str, project: &str| {
+    let check = |around: Files, line: &str, project: &str| {
         let mut world = World::beside(around);
         for _ in 0..2 {
             world.read(&[old(line)]);
@@ -356,13 +334,13 @@ fn a_task_is_of_its_workspace_or_of_the_directory_that_is_mentioned() {
             assert_eq!((&**session_id, &**found, *is_sidechain), ("t1", project, false));
         }
     };
-    let told = || Around::default().with("api_conversation_history.json", &conversation);
+    let told = || files().with("api_conversation_history.json", &conversation);
     let line = "# Current Workspace Directory (c:/w) Files\na";
     check(told().with("history_item.json", &item), line, "/listed");
     check(told(), line, "c:/w");
     check(told(), "# Current Working Directory (/older) Files", "/older");
     check(told(), "", "/told");
-    check(Around::default(), "", "roo-code:unknown");
+    check(files(), "", "roo-code:unknown");
 }
 
 #[test]
@@ -382,7 +360,7 @@ fn prompts_are_what_a_person_typed_and_not_what_another_task_asked_for() {
     world.read(&typed);
     assert_eq!(world.rows.len(), 3);
     // The history is written a moment later.
-    world.around = Around::default().with("history_item.json", &item);
+    world.around = files().with("history_item.json", &item);
     world.read(&typed);
     assert_eq!(world.rows.len(), 2);
     assert!(world.rows.values().all(|row| row.owner.is_sidechain && row.ts_ms > NEW_MS));
@@ -392,7 +370,7 @@ fn prompts_are_what_a_person_typed_and_not_what_another_task_asked_for() {
 fn nothing_that_was_said_is_kept() {
     const SECRET: &str = "correct horse";
     let figures = json!({"request": SECRET, "tokensIn": 1});
-    let around = Around::default().with("history_item.json", &json!({"task": SECRET})).with(
+    let around = files().with("history_item.json", &json!({"task": SECRET})).with(
         "api_conversation_history.json",
         &json!([{"role": "user", "content": SECRET}, told(NEW_MS, "m")]),
     );
@@ -463,7 +441,7 @@ proptest! {
             let ts = NEW_MS + i64::try_from(n).unwrap() * 10;
             conversation.push(told(ts + 3, &format!("m{model}")));
             entries.push(request(ts, &used("anthropic", 1, 0, 0)));
-            world.around = Around::default().with("api_conversation_history.json", &json!(conversation));
+            world.around = files().with("api_conversation_history.json", &json!(conversation));
             if reads[n] || n + 1 == models.len() {
                 world.read(&entries);
             }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Surroundings;
 use crate::record::{Json, Read};
-use crate::tasks::{CONVERSATION, time};
+use crate::tasks::CONVERSATION;
 
 /// What the history says of a task. Older versions keep it where it cannot be read.
 #[derive(Default)]
@@ -92,7 +92,7 @@ fn read_message(json: &mut Json<'_>, found: &mut Vec<(i64, Arc<str>)>) -> Read<(
     json.object(|name, json| {
         match name {
             "role" => is_answer = json.text()?.as_deref() == Some("assistant"),
-            "ts" => ts_ms = time(json)?,
+            "ts" => ts_ms = json.count()?.time_ms(),
             "content" => {
                 let bytes = json.rest();
                 let start = json.offset();

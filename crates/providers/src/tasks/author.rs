@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use usage::{EventKey, Flags, Owner, Role, Source, Speed, Tokens, Usage, UsageEvent};
+use usage::{EventKey, Flags, Owner, Role, Source, Tokens, Usage, UsageEvent};
 
 /// Makes the events of one document. Whose they are is often known only at its end.
 pub(crate) struct Author {
@@ -37,12 +37,13 @@ impl Author {
         if *self.model != *model {
             self.model = model.into();
         }
-        let usage = Usage { logged_cost_nanousd: cost, tokens, flags, ..nothing(&self.model) };
+        let usage =
+            Usage { logged_cost_nanousd: cost, tokens, flags, ..Usage::of(self.model.clone()) };
         self.event(key, ts_ms, Role::Assistant, usage)
     }
 
     pub(crate) fn prompt(&self, key: &str, ts_ms: i64, flags: Flags) -> UsageEvent {
-        self.event(key, ts_ms, Role::User, Usage { flags, ..nothing(&self.nobody) })
+        self.event(key, ts_ms, Role::User, Usage { flags, ..Usage::of(self.nobody.clone()) })
     }
 
     fn event(&self, key: &str, ts_ms: i64, role: Role, usage: Usage) -> UsageEvent {
@@ -64,19 +65,5 @@ impl Author {
             usage,
             parser_version: self.version,
         }
-    }
-}
-
-fn nothing(model: &Arc<str>) -> Usage {
-    Usage {
-        model: model.clone(),
-        speed: Speed::Standard,
-        tokens: Tokens::default(),
-        web_search_requests: 0,
-        vendor: None,
-        tier: None,
-        geo: None,
-        logged_cost_nanousd: None,
-        flags: Flags::default(),
     }
 }

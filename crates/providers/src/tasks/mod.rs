@@ -43,16 +43,6 @@ pub(crate) fn name_of(path: &Path) -> &str {
     path.file_name().and_then(OsStr::to_str).unwrap_or_default()
 }
 
-/// Reads a time in milliseconds.
-pub(crate) fn time(json: &mut Json<'_>) -> Read<Option<i64>> {
-    /// The end of the year 9999: later times have no text form.
-    const MAX_MS: i64 = 253_402_300_799_999;
-    Ok(match json.count()? {
-        Count::Is(ms @ 0..=MAX_MS) => Some(ms),
-        _ => None,
-    })
-}
-
 /// The figures of a call, as tasks and sessions state them.
 #[derive(Default)]
 pub(crate) struct Figures<'a> {
@@ -100,12 +90,12 @@ impl<'a> Entry<'a> {
         let mut entry = Self::default();
         let is_object = json.object(|name, json| {
             match name {
-                "ts" => entry.ts_ms = time(json)?,
+                "ts" => entry.ts_ms = json.count()?.time_ms(),
                 "type" => entry.kind = json.text()?,
                 "say" => entry.say = json.text()?,
                 "text" => entry.text = Some(*json),
-                "images" => entry.has_images = has_elements(json)?,
-                "files" => entry.has_files = has_elements(json)?,
+                "images" => entry.has_images = json.has_elements()?,
+                "files" => entry.has_files = json.has_elements()?,
                 "modelInfo" => entry.read_model(json)?,
                 "contextCondense" => entry.read_condensed(json)?,
                 _ => {}
@@ -154,15 +144,6 @@ impl<'a> Entry<'a> {
         let text = self.text.and_then(|mut json| json.opening().ok()?).unwrap_or_default();
         !text.trim_start().is_empty() || self.has_images || self.has_files
     }
-}
-
-fn has_elements(json: &mut Json<'_>) -> Read<bool> {
-    let mut has_elements = false;
-    json.array(|_| {
-        has_elements = true;
-        Ok(())
-    })?;
-    Ok(has_elements)
 }
 
 /// What the text of an entry says of a request.

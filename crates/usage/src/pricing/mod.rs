@@ -268,17 +268,7 @@ mod tests {
                 client: None,
                 source_id: 1,
             },
-            usage: Usage {
-                model: model.into(),
-                speed: Speed::Standard,
-                tokens,
-                web_search_requests: 0,
-                vendor: None,
-                tier: None,
-                geo: None,
-                logged_cost_nanousd: None,
-                flags: Flags::default(),
-            },
+            usage: Usage { tokens, ..Usage::of(model) },
             parser_version: 1,
         }
     }

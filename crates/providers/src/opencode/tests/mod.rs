@@ -10,11 +10,12 @@ use std::sync::Mutex;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use usage::{EventKey, Role, Skip, Skips, Source, UsageEvent, merge};
+use usage::{EventKey, Role, Skip, Skips, Source, UsageEvent};
 
 use super::cursor::Cursor;
 use super::database::{LIMITS, Limits, read};
 use super::*;
+use crate::testing::{add_counts, add_flags, add_tokens, merged, skipped};
 use crate::{Database, DatabaseError, Document, Parsed, Surroundings, Torn, nowhere};
 
 const DATA: &str = "/home/ada/.local/share/opencode";
@@ -163,24 +164,11 @@ impl World {
     }
 }
 
-/// What the store would hold of statements of one turn, or of several sources.
-fn merged<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> BTreeMap<EventKey, UsageEvent> {
-    let mut rows = BTreeMap::new();
-    for event in events {
-        let event = match rows.remove(&event.key) {
-            Some(row) => merge(row, event.clone()),
-            None => event.clone(),
-        };
-        rows.insert(event.key.clone(), event);
-    }
-    rows
-}
-
 /// One line per row, by time, and one per reason of a skip. Keys and what is as usual are left out.
 fn table(rows: &BTreeMap<EventKey, UsageEvent>, skips: &Skips) -> Vec<String> {
     let mut lines: Vec<String> = rows.values().map(describe).collect();
     lines.sort();
-    lines.extend(skips.0.iter().map(|(reason, n)| format!("skipped: {} {n}", reason.as_str())));
+    lines.extend(skipped(skips));
     lines
 }
 
@@ -193,27 +181,17 @@ fn describe(event: &UsageEvent) -> String {
     } else {
         write!(line, " {}/{}", usage.vendor.as_deref().unwrap_or_default(), usage.model).unwrap();
     }
-    let tokens = usage.tokens;
-    for (name, n) in [
-        ("in", tokens.input),
-        ("out", tokens.output),
-        ("read", tokens.cache_read),
-        ("write", tokens.cache_create),
-        ("think", tokens.reasoning),
+    add_tokens(&mut line, usage.tokens);
+    let counts = [
         ("nanousd", usage.logged_cost_nanousd.unwrap_or_default().unsigned_abs()),
         ("rank", u64::from(*copy_rank)),
         ("side", u64::from(owner.is_sidechain)),
-    ] {
-        if n != 0 {
-            write!(line, " {name} {n}").unwrap();
-        }
-    }
+    ];
+    add_counts(&mut line, counts);
     if &*owner.project != "/home/ada/shop" {
         write!(line, " in {}", owner.project).unwrap();
     }
-    for flag in usage.flags.names() {
-        write!(line, " {flag}").unwrap();
-    }
+    add_flags(&mut line, usage.flags);
     line
 }
 
