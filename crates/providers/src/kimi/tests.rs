@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use usage::{EventKey, Role, Skips, UsageEvent, merge};
+use usage::{EventKey, Flags, Role, Skips, UsageEvent, merge};
 
 use super::*;
 use crate::{Parsed, Surroundings};
@@ -222,6 +222,9 @@ fn edge_03_the_model_is_the_one_that_is_set_and_rows_keep_the_one_they_had() {
     let first = parse_in(&files("kimi-a"), &cli("s"), &[status("1", Some(ID_1), [1, 2, 0, 0])]);
     let later = parse_in(&files("kimi-b"), &cli("s"), &[status("2", Some(ID_2), [1, 2, 0, 0])]);
     assert_eq!(table([&first, &later]), ["s+100 kimi-a in 1 out 2", "s+200 kimi-b in 1 out 2"]);
+    // Read again, a row keeps its own.
+    let events = first.events.iter().chain(&later.events);
+    assert!(events.map(|event| event.usage.flags).all(|f| f.contains(Flags::MODEL_AS_SET)));
 }
 
 #[test]
