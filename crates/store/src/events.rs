@@ -3,13 +3,14 @@
 //! The cells move and the checkpoints are saved in the transaction of the caller. What says nothing
 //! new changes nothing.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use usage::pricing::PriceBook;
-use usage::{Batch, Checkpoint, EventKey, Flags, UsageEvent, merge, originality};
+use usage::{Batch, Checkpoint, EventKey, Flags, Usage, UsageEvent, merge, originality};
 
 use crate::cells::Moves;
 use crate::extras::Extras;
@@ -154,6 +155,7 @@ pub(crate) fn append(
     let mut log = Log::begin(db, caches, zone, prices)?;
     for batch in batches {
         for statement in &batch.events {
+            let statement = &*log.with_first_model(statement)?;
             if statement.usage.flags.contains(Flags::SESSION_SO_FAR) {
                 log.state_so_far(statement, batch)?;
             } else {
@@ -219,6 +221,23 @@ impl<'a> Log<'a> {
         }
         self.moves.flush(self.db)?;
         Ok(Appended { tally: self.tally, seq: self.seq })
+    }
+
+    /// A statement whose model is the one that is set now keeps the one that was set at first.
+    fn with_first_model<'s>(
+        &self,
+        statement: &'s UsageEvent,
+    ) -> rusqlite::Result<Cow<'s, UsageEvent>> {
+        if !statement.usage.flags.contains(Flags::MODEL_AS_SET) {
+            return Ok(Cow::Borrowed(statement));
+        }
+        let mut statement = statement.clone();
+        statement.usage.flags.remove(Flags::MODEL_AS_SET);
+        let stored = row::find_by_key(self.db, &statement.key)?.map(|row| row.event.usage.model);
+        if let Some(model) = stored.filter(|model| **model != *Usage::UNKNOWN_MODEL) {
+            statement.usage.model = model;
+        }
+        Ok(Cow::Owned(statement))
     }
 
     /// What a session has used so far is stated as what is not stored of it yet.

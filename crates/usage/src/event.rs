@@ -209,6 +209,10 @@ impl Flags {
     /// stored, as only then is it known whether earlier events are still there.
     pub const SESSION_SO_FAR: Self = Self(8);
 
+    /// No doubt, and in no row: the record names no model, and the model is the one that is set when
+    /// it is read. The first one that was stored stays.
+    pub const MODEL_AS_SET: Self = Self(16);
+
     const NAMES: [(Self, &'static str); 3] = [
         (Self::CLAMPED, "clamped"),
         (Self::TS_GUESSED, "ts_guessed"),

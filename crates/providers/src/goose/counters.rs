@@ -78,6 +78,12 @@ impl Turn<'_> {
         }
         let is_cut_short = rows == MAX_ROWS;
         cursor.rowid = last.filter(|_| is_cut_short);
+        if !is_cut_short {
+            // Where a clock was wrong, changes of today come before one that was seen.
+            let now =
+                db.prepare_cached("SELECT unixepoch('now')")?.query_row([], |row| row.get(0))?;
+            cursor.changed = cursor.changed.min(now);
+        }
         self.more |= is_cut_short;
         Ok(())
     }
@@ -149,7 +155,8 @@ impl Turn<'_> {
         }
         let event = match stated {
             Ok(stated) => {
-                self.grown(id, stated, changed, (counters.since(before, &mut flags), flags))?
+                let tokens = counters.since(before, &mut flags);
+                self.grown((id, found.created), stated, changed, (tokens, flags))?
             }
             Err(reason) => Err(reason),
         };
@@ -160,10 +167,11 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What was added to the counters of a session, which now stand at `stated`.
+    /// What was added to the counters of a session, which now stand at `stated`. After a session is
+    /// deleted, another one gets its id: when it began goes with that.
     fn grown(
         &mut self,
-        id: &str,
+        (id, created): (&str, i64),
         stated: [u64; 4],
         changed: i64,
         (tokens, mut flags): (Tokens, Flags),
@@ -178,7 +186,7 @@ impl Turn<'_> {
         let time = if changed == 0 { Count::Absent } else { Count::Is(changed) };
         let ts_ms = self.time_ms(time, &mut flags);
         let [input, output, read, write] = stated;
-        let key = format!("{ID}:acc:{id}:{input}:{output}:{read}:{write}");
+        let key = format!("{ID}:acc:{id}:{created}:{input}:{output}:{read}:{write}");
         Ok(Ok(session.call(&key, ts_ms, None, (tokens, flags), None)))
     }
 }

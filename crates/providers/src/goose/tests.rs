@@ -357,7 +357,10 @@ fn edge_12_a_key_holds_the_row_its_time_and_its_counts() {
     assert_eq!(world.read_one().key, usage::EventKey::new("goose:20260901_1:1:1788000000:9:8"));
     world.session("20260901_2", &[]);
     world.counters("20260901_2", 5, 4, "2026-09-01 09:00:00");
-    assert_eq!(world.read_one().key, usage::EventKey::new("goose:acc:20260901_2:5:4:0:0"));
+    assert_eq!(
+        world.read_one().key,
+        usage::EventKey::new("goose:acc:20260901_2:1777622400:5:4:0:0")
+    );
 }
 
 #[test]
@@ -470,6 +473,15 @@ fn edge_17_counters_that_fall_begin_anew() {
     world.counters("s", 900, 900, "2026-05-01 10:00:20");
     let other = world.read_one();
     assert_eq!((tokens(&other), is_so_far(&other)), ([900, 900, 0, 0], false));
+    // What was counted of the first one is not what the second one says, though it stands as high.
+    let before = world.events.len();
+    world.counters("s", 1_000, 1_000, "2026-05-01 10:00:30");
+    world.read();
+    world.run("DELETE FROM sessions");
+    world.session("s", &[("created_at", "'2026-05-01 11:00:00'")]);
+    world.counters("s", 1_000, 1_000, "2026-05-01 11:00:20");
+    world.read();
+    assert_eq!(world.events.len(), before + 2);
 }
 
 #[test]
@@ -495,6 +507,19 @@ fn counters_of_any_number_of_sessions_are_seen_in_whatever_form_their_times_are(
     assert_eq!((tokens(&changed), is_so_far(&changed)), ([5_000, 1, 0, 0], true));
     world.counters("s3", 5_001, 1, "2026-05-01 23:00:00");
     assert_eq!(tokens(&world.read_one()), [1, 0, 0, 0]);
+}
+
+#[test]
+fn a_change_in_the_future_hides_none_of_today() {
+    let mut world = World::old();
+    world.session("early", &[]);
+    world.counters("early", 10, 1, "2999-01-01 09:00:00");
+    assert_eq!(world.read().len(), 1);
+    world.session("s", &[]);
+    world.counters("s", 1_000, 100, "");
+    world.set("s", &[("updated_at", "datetime('now')")]);
+    assert_eq!(tokens(&world.read_one()), [1_000, 100, 0, 0]);
+    assert!(world.read().is_empty());
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use usage::{Role, UsageEvent};
+use usage::{Flags, Role, UsageEvent};
 
 use super::*;
 use crate::Parsed;
 use crate::testing::{Files, add_counts, add_flags, add_tokens, merged, stored};
 
-/// What `md5` makes of `/home/ada/shop`.
+/// The MD5 digest of `/home/ada/shop`.
 const SHOP: &str = "d38bf5735f170ef41516b14f483f6863";
 /// 2026-09-01T10:00:00Z.
 const T: i64 = 1_788_256_800_000;
@@ -178,6 +178,9 @@ fn edge_03_the_model_is_the_one_that_is_set_and_rows_keep_the_one_they_had() {
     let first = parse_in(&files("kimi-a"), &cli("s"), &[status("1", Some(ID_1), [1, 2, 0, 0])]);
     let later = parse_in(&files("kimi-b"), &cli("s"), &[status("2", Some(ID_2), [1, 2, 0, 0])]);
     assert_eq!(table([&first, &later]), ["s+100 kimi-a in 1 out 2", "s+200 kimi-b in 1 out 2"]);
+    // Read again, a row keeps its own.
+    let events = first.events.iter().chain(&later.events);
+    assert!(events.map(|event| event.usage.flags).all(|f| f.contains(Flags::MODEL_AS_SET)));
 }
 
 #[test]

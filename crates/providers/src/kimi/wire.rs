@@ -157,7 +157,7 @@ impl Wire {
         agent: Option<&str>,
         is_sidechain: bool,
     ) -> Result<UsageEvent, Skip> {
-        let mut flags = Flags::default();
+        let mut flags = Flags::MODEL_AS_SET;
         let tokens = figures.tokens(&mut flags)?;
         let timestamp = line.timestamp.ok_or(Skip::BadField)?;
         let ts_ms = seconds_ms(timestamp).ok_or(Skip::BadField)?;

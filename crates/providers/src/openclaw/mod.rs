@@ -164,11 +164,10 @@ fn project_of_agent(path: &Path) -> Arc<str> {
     format!("{ID}:{name}").into()
 }
 
-/// Whether what Codex does for the agent is in a log that is read: its own, or that of the user.
+/// Whether what Codex does for the agent is in a log that is read, which the agent keeps for it: the
+/// user's own Codex knows nothing of it.
 fn reads_codex(path: &Path, around: &dyn Surroundings) -> bool {
-    let has_sessions = || {
-        let sessions = agent_of(path)?.join(AGENT).join(CODEX).join(CODEX_SESSIONS[0]);
-        Some(!around.folders_in(&sessions).is_empty())
-    };
-    around.reads(Codex.id()) || has_sessions().unwrap_or_default()
+    let sessions =
+        agent_of(path).map(|agent| agent.join(AGENT).join(CODEX).join(CODEX_SESSIONS[0]));
+    sessions.is_some_and(|sessions| !around.folders_in(&sessions).is_empty())
 }

@@ -76,16 +76,11 @@ fn note(id: &str) -> Value {
 #[derive(Clone, Default)]
 struct Home {
     folders: Vec<PathBuf>,
-    reads_codex: bool,
 }
 
 impl Surroundings for Home {
     fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
         self.folders.iter().filter(|path| path.parent() == Some(folder)).cloned().collect()
-    }
-
-    fn reads(&self, provider: &str) -> bool {
-        self.reads_codex && provider == "codex"
     }
 }
 
@@ -271,17 +266,14 @@ fn the_model_may_stand_in_an_event_before() {
 #[test]
 fn what_codex_has_answered_counts_from_its_own_log_where_that_is_read() {
     let folders = vec![Path::new(ROOT).join(ROLLOUTS)];
-    let its_own = Home { folders, reads_codex: false };
-    let users = Home { folders: Vec::new(), reads_codex: true };
+    let its_own = Home { folders };
     let origin = json!({"message": {"__openclaw": {"mirrorOrigin": "codex-app-server"}}});
     for noted in [note("a"), call("a", &origin)] {
-        for home in [&its_own, &users] {
-            let events = std::slice::from_ref(&noted);
-            for parsed in [parse_in(FILE, events, home), stored(events, home)] {
-                assert_eq!(parsed.skips.0, [(Skip::Replayed, 1)].into());
-                assert!(parsed.events.is_empty());
-                assert_eq!(parsed.retracted, [EventKey::new("openclaw:a:1000:3:20")]);
-            }
+        let events = std::slice::from_ref(&noted);
+        for parsed in [parse_in(FILE, events, &its_own), stored(events, &its_own)] {
+            assert_eq!(parsed.skips.0, [(Skip::Replayed, 1)].into());
+            assert!(parsed.events.is_empty());
+            assert_eq!(parsed.retracted, [EventKey::new("openclaw:a:1000:3:20")]);
         }
         // Nobody else says it.
         assert_eq!(parse(std::slice::from_ref(&noted)).events.len(), 1);
@@ -289,7 +281,7 @@ fn what_codex_has_answered_counts_from_its_own_log_where_that_is_read() {
     }
     // Others are its own.
     let other = json!({"message": {"idempotencyKey": "cron:1", "__openclaw": {"runId": "x"}}});
-    assert_eq!(parse_in(FILE, &[call("a", &other)], &users).events.len(), 1);
+    assert_eq!(parse_in(FILE, &[call("a", &other)], &its_own).events.len(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! the same key, made from the session and from all that both say: whichever is read first, and
 //! whichever is lost, the call counts once. Calls that the agent makes on the side stand in the ledger
 //! alone; so do all calls of a session whose transcript has gone. Answers count only before the first
-//! note: transcripts of older versions have none.
+//! note, and not the one that it notes: transcripts of older versions have no notes.
 //!
 //! The agent began as a copy of Gemini CLI, and its oldest sessions are documents of that form.
 //!

@@ -260,6 +260,30 @@ fn edge_01_a_call_noted_and_answered_is_one() {
 }
 
 #[test]
+fn an_answer_before_its_note_is_the_same_call() {
+    let transcript = chat(S);
+    let records = [answer("a", COUNTS), note("n", COUNTS, &json!({}))];
+    let lines = lines(&records);
+    let (file, around) = (source(&transcript), nowhere());
+    let (mut calls, mut retracted) = (Vec::new(), Vec::new());
+    // They may be read one by one.
+    let mut state = String::new();
+    for line in &lines {
+        let mut out = Parsed::default();
+        let mut transcript = QwenCode.begin(&file, &around, &state);
+        transcript.parse_line(line.as_bytes(), &mut out);
+        state = transcript.state();
+        calls.extend(out.events.into_iter().map(|event| event.key));
+        retracted.append(&mut out.retracted);
+    }
+    assert_eq!((calls.len(), &calls[..1]), (2, &retracted[..]));
+    // Answers to something else are calls of their own.
+    let earlier = answer("b", [500, 4, 0, 0, 504]);
+    let parsed = parse(&transcript, &[earlier, records[1].clone()]);
+    assert_eq!((parsed.events.len(), parsed.retracted.len()), (2, 0));
+}
+
+#[test]
 fn edge_02_the_prompt_includes_what_is_cached() {
     let row = ["m in 550 out 5 read 50 | 1 /home/ada/shop 1000"];
     check(&[(&chat(S), &[note("n", [600, 5, 50, 0, 605], &json!({}))])], &row);

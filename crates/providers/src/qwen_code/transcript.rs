@@ -37,6 +37,23 @@ struct State {
     ts_ms: Option<i64>,
     /// Responses are noted: what they were made into repeats them.
     has_notes: bool,
+    /// The newest answer before the first note, which may be of the same call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unnoted: Option<Answer>,
+}
+
+/// An answer that was counted.
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    key: String,
+    tokens: [u64; 4],
+}
+
+impl Answer {
+    fn of(stated: &Stating) -> Self {
+        let Tokens { input, output, cache_read, reasoning, .. } = stated.usage.tokens;
+        Self { key: stated.key.as_str().to_owned(), tokens: [input, output, cache_read, reasoning] }
+    }
 }
 
 /// A call or a prompt, before it is known where it belongs.
@@ -80,9 +97,19 @@ impl Transcript {
         self.state.ts_ms = line.ts_ms.or(self.state.ts_ms);
         let stated = if let Some(response) = line.response() {
             self.state.has_notes = true;
-            self.response(&line, response)
+            let stated = self.response(&line, response);
+            if let (Some(answer), Ok(note)) = (self.state.unnoted.take(), &stated)
+                && answer.tokens == Answer::of(note).tokens
+            {
+                out.skips.add(Skip::Replayed);
+                out.retracted.push(EventKey::new(&answer.key));
+            }
+            stated
         } else if let Some(counts) = line.answer() {
-            if self.state.has_notes { Err(Skip::Replayed) } else { answer(&line, counts) }
+            let stated =
+                if self.state.has_notes { Err(Skip::Replayed) } else { answer(&line, counts) };
+            self.state.unnoted = stated.as_ref().ok().map(Answer::of);
+            stated
         } else if line.is_prompt() {
             prompt(&line)
         } else {

@@ -265,6 +265,26 @@ fn a_source_that_was_rewritten_since_keeps_all_its_rows() {
     assert!(memory.stored("a").is_some());
 }
 
+#[test]
+fn a_model_that_is_set_when_a_call_is_read_stays_the_first_one() {
+    let mut memory = Memory::new("UTC");
+    let set = |model: &str| {
+        let mut event = event("a");
+        event.usage.model = model.into();
+        event.usage.flags.insert(Flags::MODEL_AS_SET);
+        event
+    };
+    memory.append([batch([set(Usage::UNKNOWN_MODEL)])]);
+    memory.append([batch([set("m")])]);
+    let first = memory.stored("a").unwrap().event.usage;
+    assert_eq!((&*first.model, first.flags.is_empty()), ("m", true));
+    let whole = Batch { restates: true, complete: true, ..of_source(1, 1, [set("n")]) };
+    for batch in [batch([set("n")]), whole, of_source(1, 2, [set("n")])] {
+        memory.append([batch]);
+        assert_eq!(memory.stored("a").unwrap().event.usage, first);
+    }
+}
+
 /// A session's counters as they stand, which are their key.
 fn so_far(input: u64, output: u64) -> UsageEvent {
     let mut event = event(&format!("so far:{input}:{output}"));
