@@ -171,7 +171,15 @@ fn h45_a_database_cut_to_nothing_while_open_ends_the_service() {
     });
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("hint:"), "{log}");
-    home.tallyd(&["backfill"]);
+    let output = home.run(&["backfill"]);
+    if !output.status.success() {
+        // Before the cut was noticed, pages of the log were copied into what is left: that is no
+        // empty database but a damaged one. What the hint says helps.
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("damaged") && said.contains("hint:"), "{said}");
+        set_aside(&home).iter().for_each(|path| fs::remove_file(path).unwrap());
+        home.tallyd(&["backfill"]);
+    }
     assert_nothing_lost(&home, "after the database was cut to nothing");
 }
 
