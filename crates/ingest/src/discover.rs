@@ -10,6 +10,7 @@ use providers::{Provider, Storage};
 use usage::{Checkpoint, Fingerprint, Source};
 
 use crate::fingerprint;
+use crate::queue::ECHOES;
 use crate::read::Reader;
 use crate::recent::Recent;
 use crate::twin;
@@ -36,6 +37,10 @@ pub(crate) struct Tracked {
     pub(crate) again: bool,
     /// How many turns in a row have failed in a way that may pass.
     pub(crate) attempt: u32,
+    /// When it is asked once more although nothing was heard, and how often that was since the last
+    /// hint.
+    pub(crate) echo: Option<Instant>,
+    pub(crate) echoes: usize,
     /// Not before this time.
     pub(crate) not_before: Option<Instant>,
     /// Since when it waits to be read.
@@ -263,6 +268,8 @@ impl Sources {
             busy: false,
             again: false,
             attempt: 0,
+            echo: None,
+            echoes: ECHOES.len(),
             not_before: None,
             marked: None,
             recent: Recent::default(),

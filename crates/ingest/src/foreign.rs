@@ -16,7 +16,7 @@ use providers::DatabaseError;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
-use usage::Fingerprint;
+use rustix::fs::{FlockOperation, fcntl_lock};
 
 use crate::fingerprint;
 
@@ -25,6 +25,8 @@ const BUSY: Duration = Duration::from_millis(50);
 /// How long a question may take, at first; each time it took longer it may take twice as long.
 const PATIENCE: Duration = Duration::from_millis(250);
 const MOST_DOUBLINGS: u32 = 5;
+/// With locks, and without making or mending the index of a log.
+const SHARED: &str = "mode=ro&readonly_shm=1";
 /// Steps of SQLite's machine between two looks at the clock.
 const STEPS: i32 = 10_000;
 /// Longest value that is taken from a row.
@@ -87,21 +89,24 @@ pub(crate) fn ask<T>(
     let patience = PATIENCE * (1 << attempt.min(MOST_DOUBLINGS));
     let before = Look::at(path)?;
     match before.way(path)? {
+        Way::Beside => {
+            let _lock = lock_out_closing(path)?;
+            if Look::at(path)?.log.is_none() {
+                return Err(ForeignError::Changed);
+            }
+            answer(&open(path, SHARED)?, patience, ask)
+        }
         Way::Shared => {
-            // Whoever has a log and a lock on the whole is closing it: what would be opened after
-            // that wait would be made anew.
-            let busy = if before.log_file.is_some() { Duration::ZERO } else { BUSY };
-            let db = open(path, "mode=ro")?;
-            let is_readable = guard(&db, busy, patience);
-            let has_hot_journal = is_readable.as_ref().is_err_and(is_hot_journal);
-            if has_hot_journal && is_left_behind(&beside(path, "-journal"))? {
+            let db = open(path, SHARED)?;
+            let is_readable = guard(&db, patience);
+            if is_readable.as_ref().is_err_and(is_hot_journal)
+                && is_left_behind(&beside(path, "-journal"))?
+            {
                 drop(db);
                 return as_copy((path, &before, "-journal"), scratch, patience, ask);
             }
-            let answered = is_readable.map_err(ForeignError::Sqlite).and_then(|()| Ok(ask(&db)?));
-            drop(db);
-            clear_up(path, before.log_file.as_ref());
-            answered
+            is_readable.map_err(ForeignError::Sqlite)?;
+            Ok(ask(&db)?)
         }
         Way::Quiet => {
             let answered = answer(&open(path, "immutable=1")?, patience, ask);
@@ -154,7 +159,9 @@ impl Drop for Turn<'_> {
 
 /// How a database is to be opened.
 enum Way {
-    /// With locks, beside its owner.
+    /// With its log and the log's index, beside its owner.
+    Beside,
+    /// With locks: it keeps no log.
     Shared,
     /// Without: it is closed, and opening it otherwise would leave files behind.
     Quiet,
@@ -163,18 +170,11 @@ enum Way {
 }
 
 /// What stands at the path of a database and beside it.
+#[derive(PartialEq, Eq)]
 struct Look {
     database: (u64, u64, u64, i64),
     log: Option<(u64, u64, u64, i64)>,
-    /// The file of the log, whether there is something in it or not.
-    log_file: Option<Fingerprint>,
     has_index: bool,
-}
-
-impl PartialEq for Look {
-    fn eq(&self, other: &Self) -> bool {
-        (self.database, self.log, self.has_index) == (other.database, other.log, other.has_index)
-    }
 }
 
 impl Look {
@@ -183,10 +183,9 @@ impl Look {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        let log = log_of(path);
+        let log = fs::symlink_metadata(beside(path, "-wal")).ok();
         Ok(Self {
             database: state(&metadata),
-            log_file: log.as_ref().map(fingerprint::of),
             log: log.filter(|log| log.len() > 0).map(|log| state(&log)),
             has_index: beside(path, "-shm").exists(),
         })
@@ -202,7 +201,7 @@ impl Look {
             return Err(ForeignError::Empty);
         }
         if self.has_index {
-            return Ok(Way::Shared);
+            return Ok(Way::Beside);
         }
         if is_left_behind(&beside(path, "-wal"))? {
             return Ok(Way::Crashed);
@@ -227,26 +226,13 @@ fn state(metadata: &Metadata) -> (u64, u64, u64, i64) {
     (print.dev, print.ino, print.size, print.mtime_ns)
 }
 
-fn log_of(path: &Path) -> Option<Metadata> {
-    fs::symlink_metadata(beside(path, "-wal")).ok()
-}
-
-/// If the owner closed its database between a look and the opening, log and index were made anew for
-/// nobody but us. SQLite takes them away when the last one closes who may write; if the owner is back
-/// it does not.
-fn clear_up(path: &Path, before: Option<&Fingerprint>) {
-    let now = log_of(path).map(|log| fingerprint::of(&log));
-    let is_same =
-        |now: &Fingerprint| before.is_some_and(|before| fingerprint::same_file(before, now));
-    let is_ours = now.is_some_and(|now| now.size == 0 && !is_same(&now));
-    if is_ours && let Ok(db) = open(path, "mode=rw") {
-        let read = db
-            .busy_timeout(Duration::ZERO)
-            .and_then(|()| db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
-        if let Err(e) = read {
-            tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
-        }
-    }
+/// While the file that is returned is open nobody can close the database so that its log goes: SQLite
+/// would make another log for us.
+fn lock_out_closing(path: &Path) -> Result<File, ForeignError> {
+    let file = File::open(path)?;
+    // As SQLite's own locks, that of a process.
+    fcntl_lock(&file, FlockOperation::NonBlockingLockShared).map_err(io::Error::from)?;
+    Ok(file)
 }
 
 /// `x.db` and `-wal` make `x.db-wal`.
@@ -305,13 +291,13 @@ fn answer<T>(
     patience: Duration,
     ask: impl FnOnce(&Connection) -> Result<T, DatabaseError>,
 ) -> Result<T, ForeignError> {
-    guard(db, BUSY, patience).map_err(ForeignError::Sqlite)?;
+    guard(db, patience).map_err(ForeignError::Sqlite)?;
     Ok(ask(db)?)
 }
 
 /// Begins to read, on guard against what a database may hold.
-fn guard(db: &Connection, busy: Duration, patience: Duration) -> rusqlite::Result<()> {
-    db.busy_timeout(busy)?;
+fn guard(db: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    db.busy_timeout(BUSY)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     db.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
@@ -353,6 +339,7 @@ impl Drop for Copy {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests are the owner of the database")]
 mod tests {
+    use std::process::{Command, Stdio};
     use std::time::SystemTime;
 
     use super::*;
@@ -405,8 +392,10 @@ mod tests {
     #[test]
     fn h49_what_a_crash_left_in_the_log_is_seen() {
         let (_dir, path, _owner) = place();
-        let (_dir, copy) = crashed(&path, &["", "-wal", "-shm"]);
+        let (dir, copy) = crashed(&path, &["", "-wal", "-shm"]);
+        let before = listing(dir.path());
         assert_eq!(count(&copy).unwrap(), 1);
+        assert_eq!(listing(dir.path()), before, "the index is not made anew, either");
     }
 
     #[test]
@@ -523,29 +512,48 @@ mod tests {
         assert_eq!(listing(dir.path()).len(), 1);
     }
 
+    /// Names the database of which this process is the owner who closes it.
+    const ROLE: &str = "TALLYD_TEST_OWNER";
+
     /// Its log is there when it is looked for and gone when the database is opened: then SQLite makes
-    /// another one, and its index.
+    /// another one.
     #[test]
     fn h50_nothing_is_left_beside_a_database_that_is_closed_while_it_is_asked() {
         let (dir, path, owner) = place();
         drop(owner);
-        for n in 0..100 {
-            let owner = Connection::open(&path).unwrap();
-            owner.execute_batch("INSERT INTO t VALUES (0)").unwrap();
-            std::thread::scope(|scope| {
-                let reader = scope.spawn(|| {
-                    let begun = Instant::now();
-                    while begun.elapsed() < Duration::from_millis(5) {
-                        // It may be busy, too.
-                        _ = count(&path);
-                    }
-                });
-                drop(owner);
-                reader.join().unwrap();
-            });
+        let mut closed = 0;
+        for n in 0..50 {
+            // Locks are a matter between processes.
+            let mut owner = Command::new(std::env::current_exe().unwrap())
+                .args(["foreign::tests::owner", "--exact", "--nocapture"])
+                .env(ROLE, &path)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            while !beside(&path, "-wal").exists() || count(&path).is_ok_and(|rows| rows < n + 2) {
+                assert_eq!(owner.try_wait().unwrap(), None);
+            }
+            drop(owner.stdin.take());
+            while owner.try_wait().unwrap().is_none() {
+                // It may be busy, too.
+                _ = count(&path);
+            }
             let left = fs::metadata(beside(&path, "-wal"));
+            closed += u32::from(left.is_err());
             assert!(left.is_err() || left.unwrap().len() > 0, "{n}: {:?}", listing(dir.path()));
         }
+        assert!(closed > 0, "it is mostly closed as if nobody asked");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "how this process was started")]
+    fn owner() {
+        let Some(path) = std::env::var_os(ROLE) else { return };
+        let owner = Connection::open(path).unwrap();
+        owner.execute_batch("INSERT INTO t VALUES (0)").unwrap();
+        // To be closed when its input ends.
+        io::stdin().read_to_end(&mut Vec::new()).unwrap();
     }
 
     /// A database that is just being copied to its place, over a log that was there.

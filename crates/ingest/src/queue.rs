@@ -9,6 +9,16 @@ use crate::discover::{Id, Queue, Tracked};
 /// A source is read to its end at most this often; marks in between are one mark.
 pub(crate) const SPACING: Duration = Duration::from_millis(20);
 
+/// What a database that was heard of is asked once more after, from answer to answer: a commit of its
+/// owner is heard as it is written to the log, is then flushed, and can be read only when it stands
+/// in the log's index, which is shared memory and makes no sound.
+pub(crate) const ECHOES: [Duration; 4] = [
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1_600),
+];
+
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     live: VecDeque<Id>,
@@ -16,6 +26,8 @@ pub(crate) struct Queues {
     backlog: BTreeSet<(i64, Id)>,
     /// Marked too soon after their last turn.
     delayed: BTreeSet<(Instant, Id)>,
+    /// To be marked when it is time, whatever else is heard until then.
+    echoes: BTreeSet<(Instant, Id)>,
 }
 
 impl Queues {
@@ -55,6 +67,27 @@ impl Queues {
         }
     }
 
+    /// A turn that a hint led to has ended: there is another one after a while.
+    pub(crate) fn echo(&mut self, id: Id, tracked: &mut Tracked, now: Instant) {
+        if let Some(at) = tracked.echo.take() {
+            self.echoes.remove(&(at, id));
+        }
+        if let Some(pause) = ECHOES.get(tracked.echoes) {
+            tracked.echoes += 1;
+            tracked.echo = Some(now + *pause);
+            self.echoes.insert((now + *pause, id));
+        }
+    }
+
+    /// The next of those that are to be marked by now.
+    pub(crate) fn pop_echo(&mut self, now: Instant) -> Option<Id> {
+        self.echoes
+            .first()
+            .is_some_and(|(at, _)| *at <= now)
+            .then(|| self.echoes.pop_first())?
+            .map(|(_, id)| id)
+    }
+
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Id> {
         while let Some(&(at, id)) = self.delayed.first()
             && at <= now
@@ -65,9 +98,9 @@ impl Queues {
         self.live.pop_front().or_else(|| self.backlog.pop_last().map(|(_, id)| id))
     }
 
-    /// When a delayed source becomes due.
+    /// When the next source becomes due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.delayed.first().map(|(at, _)| *at)
+        self.delayed.first().into_iter().chain(self.echoes.first()).map(|(at, _)| *at).min()
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use providers::Storage;
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
@@ -44,7 +45,7 @@ const RETRY_LATER: Duration = Duration::from_secs(2);
 /// bounds: one that is written all the time, as an answer is streamed, takes a fifth of a core at most
 /// and mostly far less.
 const REST: u32 = 4;
-const MIN_REST: Duration = Duration::from_millis(100);
+const MIN_REST: Duration = Duration::from_millis(25);
 const MAX_REST: Duration = Duration::from_millis(400);
 /// How long a source whose parser panicked is left alone.
 const QUARANTINE: Duration = Duration::from_secs(600);
@@ -147,6 +148,11 @@ impl Schedule {
         let mailbox = self.watch.as_ref().map(|watch| Arc::clone(&watch.mailbox));
         loop {
             self.sweep_if_due();
+            while let Some(id) = self.queues.pop_echo(Instant::now()) {
+                let tracked = &mut self.sources.all[id];
+                tracked.echo = None;
+                self.queues.mark(id, tracked, Queue::Live, Instant::now());
+            }
             while self.reading < workers
                 && let Some(id) = self.queues.pop(Instant::now())
             {
@@ -265,7 +271,7 @@ impl Schedule {
                 return;
             }
             if let Some(id) = self.sources.by_path(path) {
-                self.mark(id, Queue::Live);
+                self.hint(id);
                 return;
             }
             if below.is_some() && metadata.is_ok() {
@@ -314,7 +320,7 @@ impl Schedule {
         let print = crate::fingerprint::of(metadata);
         let found = crate::walk::Found { root, path: path.to_owned(), print };
         let id = self.sources.found(found, &self.roots);
-        self.mark(id, Queue::Live);
+        self.hint(id);
     }
 
     fn absorb(&mut self, walked: Walked, scope: Scope) {
@@ -378,6 +384,12 @@ impl Schedule {
         self.work.spawn_blocking(move || {
             if sink(Output::Forget(gone)) { Done::Forgotten } else { Done::Closed }
         });
+    }
+
+    /// Something was heard of a source.
+    fn hint(&mut self, id: Id) {
+        self.sources.all[id].echoes = 0;
+        self.mark(id, Queue::Live);
     }
 
     fn mark(&mut self, id: Id, queue: Queue) {
@@ -490,9 +502,16 @@ impl Schedule {
                 tracked.checkpoint = turn.checkpoint;
                 tracked.reread = false;
                 tracked.attempt = 0;
-                let is_whole = tracked.provider.storage(&tracked.source.path).appended().is_none();
                 let rest = (turn.took * REST).clamp(MIN_REST, MAX_REST);
-                tracked.not_before = Some(now + if is_whole { rest } else { SPACING });
+                let pause = match tracked.provider.storage(&tracked.source.path) {
+                    Storage::Appended(_) => SPACING,
+                    Storage::Document(_) => rest,
+                    Storage::Database(_) => {
+                        self.queues.echo(id, tracked, now);
+                        rest
+                    }
+                };
+                tracked.not_before = Some(now + pause);
             }
             Err(error) if error.is_passing() => return self.retry(id, turn.checkpoint, &error),
             Err(error) => {
@@ -680,6 +699,61 @@ mod tests {
         swept(&mut seen, 1).await;
         CLOCK.store(3_600_000, Ordering::Relaxed);
         swept(&mut seen, 2).await;
+    }
+
+    /// A hint comes as the owner's commit is written to the log; what is committed can be read a moment
+    /// later.
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the owner of the database")]
+    async fn h51_what_can_be_read_only_after_the_hint_is_found() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("opencode.db");
+        let owner = rusqlite::Connection::open(&path).unwrap();
+        owner
+            .execute_batch(
+                "PRAGMA journal_mode = wal;
+                CREATE TABLE session (id TEXT PRIMARY KEY, project_id TEXT, parent_id TEXT,
+                    directory TEXT, time_created INTEGER);
+                CREATE TABLE message (id TEXT PRIMARY KEY, session_id TEXT NOT NULL,
+                    time_created INTEGER, time_updated INTEGER, data TEXT NOT NULL);
+                CREATE TABLE part (id TEXT PRIMARY KEY, message_id TEXT NOT NULL,
+                    session_id TEXT, time_created INTEGER, time_updated INTEGER, data TEXT);
+                INSERT INTO session VALUES ('s', 'p', NULL, '/w', 0)",
+            )
+            .unwrap();
+        let (mut schedule, mut seen) = schedule(home.path(), |_| false);
+        let provider = providers::ALL.iter().find(|provider| provider.id() == "opencode");
+        schedule.roots =
+            [crate::Root { provider: *provider.unwrap(), ..schedule.roots[0].clone() }].into();
+        let (events, mut counted) = tokio::sync::mpsc::unbounded_channel();
+        schedule.sink = Arc::new(move |output| {
+            let Output::Batch(batch) = output else { return true };
+            batch.events.iter().for_each(|event| events.send(event.usage.tokens.input).unwrap());
+            true
+        });
+        let watch = Arc::clone(schedule.watch.as_ref().unwrap());
+        let (_stop, stopped) = signal::channel(false);
+        tokio::spawn(schedule.run(stopped));
+        seen.wait_for(|status| status.caught_up).await.unwrap();
+        // What the watch would say is said by hand, too early.
+        watch.deafen();
+        for (n, late_ms) in [(1, 10), (2, 60), (3, 300)] {
+            watch.mailbox.hear_of(&home.path().join("opencode.db-wal"));
+            tokio::time::sleep(Duration::from_millis(late_ms)).await;
+            let call = format!(
+                r#"{{"role":"assistant","modelID":"m","providerID":"p","cost":0,"tokens":{{"input":{n},"output":1,"reasoning":0,"cache":{{"read":0,"write":0}}}},"time":{{"created":{n},"completed":{n}}}}}"#
+            );
+            owner
+                .execute(
+                    "INSERT INTO message VALUES (?1, 's', ?2, ?2, ?3)",
+                    (format!("m{n}"), n.to_string(), call),
+                )
+                .unwrap();
+            // The newest ones are told again.
+            let found = async { while counted.recv().await != Some(n) {} };
+            let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+            assert_eq!(found, Ok(()), "there was no other hint");
+        }
     }
 
     #[tokio::test]

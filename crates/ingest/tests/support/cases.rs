@@ -18,7 +18,7 @@ const SHORTENINGS: u32 = 60;
 
 /// What is held to a model.
 pub(crate) trait Modelled {
-    type Case: Debug + Display + FromStr<Err = String>;
+    type Case: Debug + Display + FromStr<Err = String> + Sync;
 
     /// The name of the test program.
     const PROGRAM: &'static str;
@@ -66,13 +66,25 @@ pub(crate) fn play_random<M: Modelled>() {
     }
 }
 
-/// Plays the script in `TALLYD_MODEL_SCRIPT`, if there is one.
+/// Plays the script in `TALLYD_MODEL_SCRIPT`, if there is one: `TALLYD_MODEL_CASES` times, as what
+/// fails may be a matter of moments.
 pub(crate) fn play_script<M: Modelled>() {
     let Some(script) = setting("TALLYD_MODEL_SCRIPT") else { return };
     let case: M::Case = script.parse().unwrap();
-    if let Err(fault) = M::play(&case, PATIENCE) {
-        panic!("{}", tell::<M>(&case, &fault));
-    }
+    let left = AtomicU64::new(setting("TALLYD_MODEL_CASES").map_or(1, |n| n.parse().unwrap()));
+    let is_left = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+    std::thread::scope(|scope| {
+        for _ in 0..M::PLAYERS.min(left.load(Ordering::Relaxed)) {
+            scope.spawn(|| {
+                while is_left().is_ok() {
+                    if let Err(fault) = M::play(&case, PATIENCE) {
+                        left.store(0, Ordering::Relaxed);
+                        panic!("{}", tell::<M>(&case, &fault));
+                    }
+                }
+            });
+        }
+    });
 }
 
 fn case_tree<M: Modelled>(seed: u64, number: u64) -> impl ValueTree<Value = M::Case> {
