@@ -6,7 +6,7 @@
 //! stale is read.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -17,6 +17,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
 use rustix::fs::{FlockOperation, fcntl_lock};
+use usage::Fingerprint;
 
 use crate::fingerprint;
 
@@ -90,11 +91,14 @@ pub(crate) fn ask<T>(
     let before = Look::at(path)?;
     match before.way(path)? {
         Way::Beside => {
-            let _lock = lock_out_closing(path)?;
-            if Look::at(path)?.log.is_none() {
-                return Err(ForeignError::Changed);
+            let lock = lock_out_closing(path)?;
+            let log = log_of(path).ok_or(ForeignError::Changed)?;
+            let answered = answer(&open(path, SHARED)?, patience, ask);
+            drop(lock);
+            if let Err(e) = clear_up(path, &log) {
+                tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
             }
-            answer(&open(path, SHARED)?, patience, ask)
+            answered
         }
         Way::Shared => {
             let db = open(path, SHARED)?;
@@ -183,10 +187,9 @@ impl Look {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        let log = fs::symlink_metadata(beside(path, "-wal")).ok();
         Ok(Self {
-            database: state(&metadata),
-            log: log.filter(|log| log.len() > 0).map(|log| state(&log)),
+            database: state(&fingerprint::of(&metadata)),
+            log: log_of(path).filter(|log| log.size > 0).map(|log| state(&log)),
             has_index: beside(path, "-shm").exists(),
         })
     }
@@ -221,8 +224,7 @@ fn is_hot_journal(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|e| e.extended_code == ffi::SQLITE_READONLY_ROLLBACK)
 }
 
-fn state(metadata: &Metadata) -> (u64, u64, u64, i64) {
-    let print = fingerprint::of(metadata);
+fn state(print: &Fingerprint) -> (u64, u64, u64, i64) {
     (print.dev, print.ino, print.size, print.mtime_ns)
 }
 
@@ -233,6 +235,30 @@ fn lock_out_closing(path: &Path) -> Result<File, ForeignError> {
     // As SQLite's own locks, that of a process.
     fcntl_lock(&file, FlockOperation::NonBlockingLockShared).map_err(io::Error::from)?;
     Ok(file)
+}
+
+/// Who replaces a database by another file asks for no lock. If he took away the log after we had seen
+/// it, SQLite has made an empty one for us. It goes as SQLite would take it away: while nobody else has
+/// the database open.
+fn clear_up(path: &Path, before: &Fingerprint) -> io::Result<()> {
+    let is_ours = |now: &Fingerprint| now.size == 0 && !fingerprint::same_file(now, before);
+    let Some(made) = log_of(path).filter(is_ours) else { return Ok(()) };
+    let file = File::options().read(true).write(true).open(path)?;
+    let begun = Instant::now();
+    while let Err(e) = fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if begun.elapsed() > BUSY {
+            return Err(e.into());
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    if log_of(path).is_some_and(|now| now.size == 0 && fingerprint::same_file(&now, &made)) {
+        fs::remove_file(beside(path, "-wal"))?;
+    }
+    Ok(())
+}
+
+fn log_of(path: &Path) -> Option<Fingerprint> {
+    fs::symlink_metadata(beside(path, "-wal")).ok().map(|log| fingerprint::of(&log))
 }
 
 /// `x.db` and `-wal` make `x.db-wal`.
@@ -339,7 +365,7 @@ impl Drop for Copy {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests are the owner of the database")]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
     use std::time::SystemTime;
 
     use super::*;
@@ -512,8 +538,9 @@ mod tests {
         assert_eq!(listing(dir.path()).len(), 1);
     }
 
-    /// Names the database of which this process is the owner who closes it.
-    const ROLE: &str = "TALLYD_TEST_OWNER";
+    /// Names the database of which this process is the owner.
+    const OWNER_OF: &str = "TALLYD_TEST_OWNER_OF";
+    const OWNER_DOES: &str = "TALLYD_TEST_OWNER_DOES";
 
     /// Its log is there when it is looked for and gone when the database is opened: then SQLite makes
     /// another one.
@@ -523,14 +550,7 @@ mod tests {
         drop(owner);
         let mut closed = 0;
         for n in 0..50 {
-            // Locks are a matter between processes.
-            let mut owner = Command::new(std::env::current_exe().unwrap())
-                .args(["foreign::tests::owner", "--exact", "--nocapture"])
-                .env(ROLE, &path)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap();
+            let mut owner = owner_who(&path, "INSERT INTO t VALUES (0)");
             while !beside(&path, "-wal").exists() || count(&path).is_ok_and(|rows| rows < n + 2) {
                 assert_eq!(owner.try_wait().unwrap(), None);
             }
@@ -546,13 +566,50 @@ mod tests {
         assert!(closed > 0, "it is mostly closed as if nobody asked");
     }
 
+    /// Whoever puts another database in its place may take away the log without a lock.
+    #[test]
+    fn h50_a_log_that_was_made_for_us_goes_unless_the_owner_has_it_open() {
+        let (_dir, path, owner) = place();
+        drop(owner);
+        let log = beside(&path, "-wal");
+        let other = fingerprint::of(&fs::metadata(&path).unwrap());
+        fs::write(&log, "").unwrap();
+        clear_up(&path, &log_of(&path).unwrap()).unwrap();
+        assert!(log.exists(), "it was there before");
+        clear_up(&path, &other).unwrap();
+        assert!(!log.exists());
+        let mut owner = owner_who(&path, "DELETE FROM t; PRAGMA wal_checkpoint(TRUNCATE)");
+        while !log.exists() || count(&path).is_ok_and(|rows| rows > 0) {
+            assert_eq!(owner.try_wait().unwrap(), None);
+        }
+        while fs::metadata(&log).unwrap().len() > 0 {
+            assert_eq!(owner.try_wait().unwrap(), None);
+        }
+        clear_up(&path, &other).unwrap_err();
+        assert!(log.exists());
+        drop(owner.stdin.take());
+        assert!(owner.wait().unwrap().success());
+        assert!(!log.exists());
+    }
+
+    /// An owner in another process, as locks are a matter between processes. It closes the database
+    /// when its input ends.
+    fn owner_who(path: &Path, does: &str) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["foreign::tests::owner", "--exact", "--nocapture"])
+            .envs([(OWNER_OF, path.as_os_str()), (OWNER_DOES, does.as_ref())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
     #[test]
     #[expect(clippy::disallowed_methods, reason = "how this process was started")]
     fn owner() {
-        let Some(path) = std::env::var_os(ROLE) else { return };
+        let Some(path) = std::env::var_os(OWNER_OF) else { return };
         let owner = Connection::open(path).unwrap();
-        owner.execute_batch("INSERT INTO t VALUES (0)").unwrap();
-        // To be closed when its input ends.
+        owner.execute_batch(&std::env::var(OWNER_DOES).unwrap()).unwrap();
         io::stdin().read_to_end(&mut Vec::new()).unwrap();
     }
 
