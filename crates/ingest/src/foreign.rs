@@ -95,12 +95,11 @@ pub(crate) fn ask<T>(
             let log = log_of(path).ok_or(ForeignError::Changed)?;
             let answered = answer(&open(path, SHARED)?, patience, ask);
             drop(lock);
-            if let Err(e) = clear_up(path, &log) {
-                tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
-            }
+            clear_up(path, Some(&log));
             answered
         }
         Way::Shared => {
+            let log = log_of(path);
             let db = open(path, SHARED)?;
             let is_readable = guard(&db, patience);
             if is_readable.as_ref().is_err_and(is_hot_journal)
@@ -109,8 +108,11 @@ pub(crate) fn ask<T>(
                 drop(db);
                 return as_copy((path, &before, "-journal"), scratch, patience, ask);
             }
-            is_readable.map_err(ForeignError::Sqlite)?;
-            Ok(ask(&db)?)
+            let answered = is_readable.map_err(ForeignError::Sqlite).and_then(|()| Ok(ask(&db)?));
+            drop(db);
+            // By now it may keep one, and be closed again.
+            clear_up(path, log.as_ref());
+            answered
         }
         Way::Quiet => {
             let answered = answer(&open(path, "immutable=1")?, patience, ask);
@@ -237,12 +239,21 @@ fn lock_out_closing(path: &Path) -> Result<File, ForeignError> {
     Ok(file)
 }
 
-/// Who replaces a database by another file asks for no lock. If he took away the log after we had seen
-/// it, SQLite has made an empty one for us. It goes as SQLite would take it away: while nobody else has
-/// the database open.
-fn clear_up(path: &Path, before: &Fingerprint) -> io::Result<()> {
-    let is_ours = |now: &Fingerprint| now.size == 0 && !fingerprint::same_file(now, before);
-    let Some(made) = log_of(path).filter(is_ours) else { return Ok(()) };
+/// Takes away an empty log that SQLite has made for us: the right one went unexpectedly, as whoever
+/// replaces a database by another file asks for no lock.
+fn clear_up(path: &Path, before: Option<&Fingerprint>) {
+    let is_same =
+        |now: &Fingerprint| before.is_some_and(|before| fingerprint::same_file(now, before));
+    let made = log_of(path).filter(|now| now.size == 0 && !is_same(now));
+    if let Some(made) = made
+        && let Err(e) = remove_log(path, &made)
+    {
+        tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
+    }
+}
+
+/// As SQLite does it: while nobody else has the database open.
+fn remove_log(path: &Path, log: &Fingerprint) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let begun = Instant::now();
     while let Err(e) = fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -251,7 +262,7 @@ fn clear_up(path: &Path, before: &Fingerprint) -> io::Result<()> {
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
-    if log_of(path).is_some_and(|now| now.size == 0 && fingerprint::same_file(&now, &made)) {
+    if log_of(path).is_some_and(|now| now.size == 0 && fingerprint::same_file(&now, log)) {
         fs::remove_file(beside(path, "-wal"))?;
     }
     Ok(())
@@ -574,9 +585,9 @@ mod tests {
         let log = beside(&path, "-wal");
         let other = fingerprint::of(&fs::metadata(&path).unwrap());
         fs::write(&log, "").unwrap();
-        clear_up(&path, &log_of(&path).unwrap()).unwrap();
+        clear_up(&path, log_of(&path).as_ref());
         assert!(log.exists(), "it was there before");
-        clear_up(&path, &other).unwrap();
+        clear_up(&path, Some(&other));
         assert!(!log.exists());
         let mut owner = owner_who(&path, "DELETE FROM t; PRAGMA wal_checkpoint(TRUNCATE)");
         while !log.exists() || count(&path).is_ok_and(|rows| rows > 0) {
@@ -585,8 +596,8 @@ mod tests {
         while fs::metadata(&log).unwrap().len() > 0 {
             assert_eq!(owner.try_wait().unwrap(), None);
         }
-        clear_up(&path, &other).unwrap_err();
-        assert!(log.exists());
+        clear_up(&path, Some(&other));
+        assert!(log.exists(), "somebody has it open");
         drop(owner.stdin.take());
         assert!(owner.wait().unwrap().success());
         assert!(!log.exists());
