@@ -246,6 +246,38 @@ fn budgets_are_shown_wherever_one_looks() {
     assert_eq!(service.stop(), 0);
 }
 
+/// Lines like `    tallyd report daily   what it does`.
+#[test]
+fn the_commands_of_the_documentation_work() {
+    let docs = include_str!("../docs/reports.md");
+    let home = Home::new();
+    let folder = home.write("engine/README", "").parent().unwrap().to_owned();
+    let now = Timestamp::now();
+    let log = [now, now - 24.hours()].into_iter().enumerate().map(|(id, time)| call(id, time));
+    let log = log.collect::<String>().replace("/home/ada/engine", folder.to_str().unwrap());
+    home.write(LOG, log);
+    home.tallyd(&["backfill"]);
+    let plain = docs.lines().filter_map(|line| line.strip_prefix("    ")).filter_map(|line| {
+        let line = line.strip_prefix("$ ").unwrap_or(line);
+        line.starts_with("tallyd ").then(|| line.split("   ").next().unwrap().to_owned())
+    });
+    let commands: Vec<String> = plain.collect();
+    assert!(commands.len() >= 9, "{commands:?}");
+    for line in commands {
+        let tallyd = home.command(&[]);
+        let program = tallyd.get_program().to_str().unwrap();
+        let data_dir = home.data_dir();
+        let line =
+            line.replacen("tallyd", &format!("{program} --data-dir {}", data_dir.display()), 1);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).current_dir(&folder);
+        shell.env_clear().envs(tallyd.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let output = shell.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains(char::is_numeric), "{line}: {output:?}");
+    }
+}
+
 #[test]
 fn on_a_terminal_a_table_fits_and_has_colours_unless_they_are_unwanted() {
     if !works(&["script", "-qec", "true", "/dev/null"]) {
