@@ -219,21 +219,19 @@ def steps_of_codex(home):
             threads[thread.id] = (lines, thread)
     foreign = {t.session for _, t in threads.values() if t.meta.get("model_provider") not in (None, "openai")}
 
-    def counted(inherited, by_last):
+    def counted(by_last):
         rows = []
         for lines, thread in threads.values():
-            rows += token_counts(lines, thread, thread.parent and threads.get(thread.parent), inherited, by_last)
-        for row in rows:
-            row.cost = None if row.session in foreign else oracle.price(row.model, row.ts, row.use)
-        return rows
+            rows += token_counts(lines, thread, threads.get(thread.parent), by_last)
+        return [changed(row, cost=None if row.session in foreign else price(row, row.model)) for row in rows]
 
-    yield "history copied from the parent session counts again", counted(inherited=True, by_last=False)
-    rows = counted(inherited=True, by_last=True)
+    yield "history counts again if line 1 does not say that it is copied", counted(by_last=False)
+    rows = counted(by_last=True)
     yield "the last usage counts, not the growth of the total", rows
-    rows = [priced_as(row, "gpt-5", model="gpt-5") if row.model == "unknown" else row for row in rows]
+    rows = [changed(row, model="gpt-5", cost=price(row, "gpt-5")) if row.model == "unknown" else row for row in rows]
     yield "a call whose model is not logged is one of gpt-5", rows
     for model, other in LOOKS_LIKE.items():
-        rows = [priced_as(row, other) if row.model == model else row for row in rows]
+        rows = [changed(row, cost=price(row, other)) if row.model == model else row for row in rows]
         yield f"{model} is charged like {other}", rows
 
 
@@ -241,14 +239,15 @@ def steps_of_codex(home):
 LOOKS_LIKE = {"gpt-5.3-codex-spark": "gpt-5.3-codex", "aide-gpt-5": "gpt-5"}
 
 
-def priced_as(row, other, **fields):
-    return changed(row, cost=oracle.price(other, row.ts, row.use), **fields)
+def price(row, model):
+    return oracle.price(model, row.ts, row.use)
 
 
-def token_counts(lines, thread, parent, inherited, by_last):
-    """The calls that one file's token counts tell of."""
+def token_counts(lines, thread, parent, by_last):
+    """The calls that the token counts of one file tell of."""
     model, before, rows = "unknown", None, []
-    series, position = set(oracle.series_of(parent[0])) if parent else set(), True
+    named = thread.sub or any(thread.meta.get(name) for name in ("forked_from_id", "parent_thread_id"))
+    copies = set(oracle.series_of(parent[0])) if parent and named else set()
     for o, _ in lines:
         p = oracle.obj(o.get("payload"))
         if o.get("type") == "turn_context":
@@ -257,11 +256,10 @@ def token_counts(lines, thread, parent, inherited, by_last):
         if now is None or now == before:
             continue
         last = oracle.five(oracle.obj(p.get("info")).get("last_token_usage"))
-        copied, position = position and now in series, position and now in series
         grown = before is not None and all(a >= b for a, b in zip(now, before))
         step = tuple(a - b for a, b in zip(now, before)) if grown and not by_last else last
         before = now
-        if step and any(step) and (inherited or not copied):
+        if step and any(step) and now not in copies:
             use = oracle.codex_usage(step, None)
             rows.append(NS(ts=oracle.ts_ms(o["timestamp"]), model=model, session=thread.session, use=use))
     return rows
@@ -409,13 +407,14 @@ def compare_others(home, ccusage):
     sound = True
     for name, provider in OTHERS.items():
         rows = list(of_tallyd(home, provider))
-        ours = added(*map(of_row, rows))
-        steps = []
+        if not rows:
+            continue
+        ours, steps = added(*map(of_row, rows)), []
         if provider in ("opencode", "gemini-cli"):
             rows = [changed(row, use=row.use | {"output_tokens": row.use["output_tokens"] - row.reasoning}) for row in rows]
             steps.append(("reasoning is in their total, but not in their output", rows))
         for model, other in LOOKS_LIKE.items():
-            rows = [priced_as(row, other) if row.cost is None and row.model == model else row for row in rows]
+            rows = [changed(row, cost=price(row, other)) if row.cost is None and row.model == model else row for row in rows]
             steps.append((f"{model} is charged like {other}", rows))
         theirs = added(*map(figures, ccusage.ask(name, "daily")["daily"]))
         sound &= explain(f"{name}, daily", ours, theirs, steps)
@@ -441,10 +440,16 @@ def main():
         merged(options.logs.resolve(), home)
         environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TZ": options.zone}
         for command in ("backfill", "check"):
-            subprocess.run([options.tallyd.resolve(), command], env=environment, check=True, stdout=subprocess.DEVNULL)
+            done = subprocess.run([options.tallyd.resolve(), command], env=environment, stdout=subprocess.DEVNULL)
+            if done.returncode:
+                sys.exit(f"tallyd {command} ended with {done.returncode}")
         ccusage = Ccusage(Path(scratch), home, options.ccusage, options.zone)
-        sound = compare_claude(home, ccusage, day)
-        sound &= compare_codex(home, ccusage, day)
+        sound = True
+        # It refuses to count an agent that has no folder.
+        if (home / ".claude/projects").is_dir():
+            sound &= compare_claude(home, ccusage, day)
+        if (home / ".codex/sessions").is_dir():
+            sound &= compare_codex(home, ccusage, day)
         sound &= compare_others(home, ccusage)
     print("\nevery difference is explained" if sound else "\nNOT every difference is explained")
     sys.exit(0 if sound else 1)
