@@ -12,6 +12,7 @@ mod http;
 mod ingest;
 mod kill;
 mod privacy;
+mod report;
 mod reprice;
 mod service;
 mod settings;

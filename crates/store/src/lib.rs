@@ -4,6 +4,7 @@
 //! Nothing here knows a provider, watches a file or looks up the time or the environment: the lock,
 //! the clock, the time zone and the prices are handed in.
 
+mod blocks;
 mod cells;
 mod check;
 mod checkpoints;
@@ -12,6 +13,7 @@ mod data_dir;
 mod error;
 mod events;
 mod extras;
+mod filter;
 mod ledger;
 mod mart_query;
 pub mod marts;
@@ -20,6 +22,7 @@ mod migrate;
 mod projects;
 mod reader;
 mod recompute;
+mod report;
 mod reprice;
 mod row;
 mod so_far;
@@ -37,13 +40,16 @@ use rusqlite::Connection;
 use usage::Batch;
 use usage::pricing::PriceBook;
 
+pub use blocks::{BLOCK_MS, Block, Burn};
 pub use check::{CheckReport, Finding};
 pub use data_dir::{DataDir, is_remote};
 pub use error::{Fault, LockError, StoreError};
 pub use events::{Appended, Tally};
+pub use filter::Filter;
 pub use mart_query::{MartPage, MartQuery};
 pub use marts::{Mart, MartRefresh, Refresh};
 pub use reader::{Project, ProviderTotals, ReadError, Reader, Watermark};
+pub use report::{Dimension, Figures, Report, ReportQuery, ReportRow, SessionFacts, SortBy};
 pub use reprice::{Repriced, Which};
 pub use writer::{
     Job, JobSender, MartStatus, QueueState, Refreshed, Stopped, Writer, WriterHandle, WriterStatus,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::civil::Date;
 use rusqlite::{Connection, ErrorCode};
 use usage::{Checkpoint, Skips};
 
@@ -51,6 +52,16 @@ pub enum ReadError {
     BadDay { value: String },
     #[error("{value:?} is not a cursor that an earlier page ended with")]
     BadCursor { value: String },
+    #[error(
+        "there is no {kind} {value:?} in what was counted\n\
+         hint: {}",
+        if known.is_empty() {
+            "nothing was counted yet".to_owned()
+        } else {
+            format!("there is: {}", known.join(", "))
+        }
+    )]
+    Unknown { kind: &'static str, value: String, known: Vec<String> },
     #[error("the {mart} mart does not tell {filter}s apart")]
     NoSuchFilter { mart: &'static str, filter: &'static str },
 }
@@ -65,7 +76,13 @@ impl ReadError {
 
     /// Whether the question itself was at fault.
     pub fn is_bad_question(&self) -> bool {
-        matches!(self, Self::BadDay { .. } | Self::BadCursor { .. } | Self::NoSuchFilter { .. })
+        matches!(
+            self,
+            Self::BadDay { .. }
+                | Self::BadCursor { .. }
+                | Self::NoSuchFilter { .. }
+                | Self::Unknown { .. }
+        )
     }
 }
 
@@ -196,6 +213,12 @@ impl Reader {
     /// The name of the zone that days are counted in.
     pub fn time_zone(&self) -> Result<String, ReadError> {
         Ok(self.read(|db| meta::get(db, meta::TIME_ZONE))?.unwrap_or_else(|| "UTC".into()))
+    }
+
+    /// The day of a time, UTC milliseconds, in the zone that days are counted in.
+    pub fn day(&self, ts_ms: i64) -> Result<Date, ReadError> {
+        let day = Zone::new(&self.time_zone()?)?.day(ts_ms);
+        day.parse().map_err(|_| ReadError::BadDay { value: day.to_string() })
     }
 
     /// Compares everything derived with what it is derived from, without a deadline. At most

@@ -22,6 +22,7 @@ pub(super) struct Parts {
     pub(super) ingest: watch::Sender<ingest::Status>,
     pub(super) writer: watch::Sender<store::WriterStatus>,
     pub(super) config_error: watch::Sender<Option<String>>,
+    pub(super) budgets: watch::Sender<Vec<crate::budgets::Standing>>,
 }
 
 /// So many milliseconds before now.
@@ -38,6 +39,7 @@ pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
         ingest: watch::Sender::new(ingest),
         writer: watch::Sender::new(writer),
         config_error: watch::Sender::new(None),
+        budgets: watch::Sender::new(Vec::new()),
     };
     let store = OnceLock::new();
     assert!(store.set(StoreView { status: parts.writer.subscribe() }).is_ok());
@@ -47,6 +49,7 @@ pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
         store: Arc::new(store),
         data_dir: data_dir.to_owned(),
         config_error: parts.config_error.subscribe(),
+        budgets: parts.budgets.subscribe(),
         now_ms: || NOW_MS,
         started: ago(90_000),
     };

@@ -7,6 +7,7 @@ mod open;
 mod oracle;
 mod plans;
 mod reading;
+mod reports;
 mod reprice;
 mod work;
 mod writing;
