@@ -15,9 +15,10 @@ difference after that is printed as unexplained, and the script fails.
 """
 
 import argparse
+import bisect
 import collections
-import functools
 import filecmp
+import functools
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace as NS
 from zoneinfo import ZoneInfo
@@ -58,6 +59,10 @@ def taken(a, b):
 
 def of_row(row):
     return (*(row.use[name] for name in COUNTS), row.cost or 0)
+
+
+def utc(ms):
+    return datetime.fromtimestamp(ms / 1000, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def changed(row, **fields):
@@ -265,7 +270,22 @@ def token_counts(lines, thread, parent, by_last):
     return rows
 
 
-# ---- ccusage
+# ---- the programs
+
+
+class Tallyd:
+    def __init__(self, program, home, zone):
+        self.program = program
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TZ": zone}
+
+    def run(self, *command):
+        done = subprocess.run([self.program, *command], env=self.environment, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"tallyd {command[0]} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+        return done.stdout
+
+    def ask(self, *command):
+        return json.loads(self.run(*command))
 
 
 class Ccusage:
@@ -364,7 +384,7 @@ def explain_groups(what, theirs, rows, by, costs=True):
     return not wrong
 
 
-def compare_claude(home, ccusage, day):
+def compare_claude(home, tallyd, ccusage, day):
     ours = list(of_tallyd(home, "claude-code"))
     sound = grouped(ours, lambda row: (row.day, row.model, row.session)) == grouped(
         counted_of_claude(home), lambda row: (day(row), row.model, row.session)
@@ -379,6 +399,13 @@ def compare_claude(home, ccusage, day):
         if report == "daily":
             sound &= explain_groups("day", {e["date"]: figures(e) for e in entries}, rows, day)
             sound &= explain_groups("model", by_model(entries), rows, lambda row: row.model)
+        if report == "blocks":
+            windows = {entry["startTime"]: figures(entry) for entry in entries if not entry["isGap"]}
+            said = tallyd.ask("report", "blocks", "--since", "2000-01-01", "--json")
+            starts = sorted(row["start_ts"] for row in said["rows"])
+            print(f"  tallyd's {len(starts)} windows {'' if starts == sorted(windows) else 'do NOT '}start when ccusage's do")
+            window = lambda row: starts[bisect.bisect(starts, utc(row.ts)) - 1]
+            sound &= explain_groups("window", windows, rows, window)
         if report == "session":
             sessions = collections.defaultdict(lambda: NOTHING)
             for entry in entries:
@@ -438,16 +465,14 @@ def main():
     with tempfile.TemporaryDirectory(prefix="tallyd-accuracy-") as scratch:
         home = Path(scratch, "home")
         merged(options.logs.resolve(), home)
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TZ": options.zone}
-        for command in ("backfill", "check"):
-            done = subprocess.run([options.tallyd.resolve(), command], env=environment, stdout=subprocess.DEVNULL)
-            if done.returncode:
-                sys.exit(f"tallyd {command} ended with {done.returncode}")
+        tallyd = Tallyd(options.tallyd.resolve(), home, options.zone)
+        tallyd.run("backfill")
+        tallyd.run("check")
         ccusage = Ccusage(Path(scratch), home, options.ccusage, options.zone)
         sound = True
         # It refuses to count an agent that has no folder.
         if (home / ".claude/projects").is_dir():
-            sound &= compare_claude(home, ccusage, day)
+            sound &= compare_claude(home, tallyd, ccusage, day)
         if (home / ".codex/sessions").is_dir():
             sound &= compare_codex(home, ccusage, day)
         sound &= compare_others(home, ccusage)

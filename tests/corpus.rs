@@ -1,12 +1,15 @@
 //! Real logs, counted by the binary, by an independent script, and line by line while they grow.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-use crate::support::{Dump, Home, Random, Service, append, corpus_homes, files, integer, wait};
+use crate::support::{
+    Dump, Home, Random, Service, append, corpus_homes, files, integer, strings, wait,
+};
 
 const MEASURES: &str = "\
     sum(role = 'assistant'), sum(role = 'user'), sum(input_tokens), sum(output_tokens), \
@@ -69,6 +72,74 @@ fn all_homes_in_one_add_up_to_the_sums_of_every_mart_and_to_what_the_script_coun
         }
     }
     assert_as_the_script_counts(&home, "all homes in one");
+}
+
+#[test]
+fn reports_of_all_homes_in_one_are_what_the_events_say() {
+    let homes = corpus_homes();
+    if homes.is_empty() {
+        return;
+    }
+    let home = Home::merged(&homes);
+    home.tallyd(&["backfill"]);
+    let db = home.database();
+    for (kind, keys, of_events) in REPORTS {
+        let report = home.json(&["report", kind]);
+        assert_eq!(totals(&report["total"]), sums(&db, "TRUE"), "{kind}");
+        let rows = report["rows"].as_array().unwrap().iter();
+        let rows: BTreeMap<String, Vec<i64>> = rows
+            .map(|row| {
+                let key: Vec<_> = keys.iter().map(|key| row[key].as_str().unwrap()).collect();
+                (key.join(" "), totals(row))
+            })
+            .filter(|(_, totals)| totals.iter().any(|total| *total != 0))
+            .collect();
+        let groups = strings(
+            &db,
+            &format!(
+                "SELECT DISTINCT {of_events} FROM usage_events e JOIN projects p ON p.id = \
+                 e.project_id WHERE role = 'assistant' ORDER BY 1"
+            ),
+        );
+        assert_eq!(rows.keys().cloned().collect::<Vec<_>>(), groups, "{kind}");
+        for (group, totals) in rows {
+            let group = group.replace('\'', "''");
+            assert_eq!(totals, sums(&db, &format!("{of_events} = '{group}'")), "{kind} {group}");
+        }
+    }
+    let blocks = home.json(&["report", "blocks", "--since", "2000-01-01"]);
+    let claude = "provider = 'claude-code'";
+    assert_eq!(totals(&blocks["total"]), sums(&db, claude), "blocks");
+    for block in blocks["rows"].as_array().unwrap() {
+        let (start, end) = (block["start_ts"].as_str().unwrap(), block["end_ts"].as_str().unwrap());
+        let events = sums(&db, &format!("{claude} AND ts >= '{start}' AND ts < '{end}'"));
+        assert_eq!(totals(block), events, "block of {start}");
+    }
+}
+
+/// A report, what tells its rows apart, and the same of events.
+const REPORTS: [(&str, &[&str], &str); 7] = [
+    ("daily", &["day"], "day"),
+    ("weekly", &["week"], "date(day, 'weekday 0', '-6 days')"),
+    ("monthly", &["month"], "substr(day, 1, 7)"),
+    ("session", &["provider", "session_id"], "provider || ' ' || session_id"),
+    ("project", &["project"], "path"),
+    ("provider", &["provider"], "provider"),
+    ("model", &["model"], "model"),
+];
+
+/// The measures of a row of a report.
+fn totals(row: &Value) -> Vec<i64> {
+    TOTALS.iter().map(|(measure, _)| row[measure].as_i64().unwrap()).collect()
+}
+
+/// The same of the calls for which something holds.
+fn sums(db: &rusqlite::Connection, condition: &str) -> Vec<i64> {
+    let of = |(_, measure): &(&str, &str)| {
+        let from = "usage_events e JOIN projects p ON p.id = e.project_id";
+        integer(db, &format!("SELECT ifnull({measure}, 0) FROM {from} WHERE {condition}"))
+    };
+    TOTALS.iter().map(of).collect()
 }
 
 /// A measure of every mart, and the same of events.
