@@ -85,20 +85,34 @@ def is_same(a, b, calls):
 # ---- the logs
 
 
+# Where the agents log that both programs read. Nothing else of a home is copied.
+FOLDERS = (
+    ".claude/projects",
+    ".config/claude/projects",
+    ".codex/sessions",
+    ".codex/archived_sessions",
+    ".copilot",
+    ".gemini/tmp",
+    ".local/share/opencode",
+    ".pi/agent/sessions",
+)
+
+
 def merged(logs, home):
     """Copies a home, or several into one. A file that two of them hold differently is a reason to stop: one of
     the two would not be counted."""
-    parts = sorted(part for part in logs.iterdir() if part.is_dir())
-    is_home = any((logs / name).exists() for name in (".claude", ".codex", ".config"))
-    for part in [logs] if is_home else parts:
-        for folder, _, names in os.walk(part):
-            for name in names:
-                file = Path(folder, name)
+    is_home = any((logs / folder).exists() for folder in FOLDERS)
+    parts = [logs] if is_home else sorted(part for part in logs.iterdir() if part.is_dir())
+    for part in parts:
+        for path in (path for folder in FOLDERS for path in os.walk(part / folder)):
+            for file in (Path(path[0], name) for name in path[2]):
                 target = home / file.relative_to(part)
                 if target.exists() and not filecmp.cmp(file, target, shallow=False):
                     sys.exit(f"two homes hold {target.relative_to(home)} with different contents")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, target)
+    if not home.exists():
+        sys.exit(f"no logs of agents in {logs}, nor in folders of it")
 
 
 # ---- ours
@@ -166,8 +180,8 @@ def kept_by_ccusage(statements, needs_request):
 def marginal(statement):
     """Nano-USD where only the part of each kind above the threshold takes the long-context price, by prices of today."""
     row = oracle.price_row(statement.model, 1 << 60)
-    if row is None:
-        return None
+    if statement.logged or row is None:
+        return statement.logged
     use, hour = statement.use, statement.use["cache_create_1h_tokens"]
     counts = {
         "in": use["input_tokens"],
@@ -184,10 +198,7 @@ def marginal(statement):
 
 
 def as_rows(statements):
-    return [
-        NS(ts=s.ts, model=s.model, session=s.session, use=s.use, cost=oracle.price(s.model, s.ts, s.use, s.geo))
-        for s in statements
-    ]
+    return [changed(s, cost=s.logged or oracle.price(s.model, s.ts, s.use, s.geo)) for s in statements]
 
 
 def steps_of_claude(home, report):
@@ -216,12 +227,13 @@ def steps_of_codex(home):
     """As of Claude Code."""
     yield UNEXPLAINED, [row for row in oracle.codex(home) if row.role == "assistant"]
     threads = {}
-    for path in oracle.walk(os.path.join(home, ".codex", "sessions"), lambda name: name.endswith(".jsonl")):
-        with open(path, "rb") as file:
-            lines = list(oracle.objects(file.read(), "codex"))
-        thread = oracle.lineage(lines)
-        if thread:
-            threads[thread.id] = (lines, thread)
+    for place in ("archived_sessions", "sessions"):
+        for path in oracle.walk(os.path.join(home, ".codex", place), lambda name: name.endswith(".jsonl")):
+            with open(path, "rb") as file:
+                lines = list(oracle.objects(file.read(), "codex"))
+            thread = oracle.lineage(lines)
+            if thread:
+                threads[thread.id] = (lines, thread)
     foreign = {t.session for _, t in threads.values() if t.meta.get("model_provider") not in (None, "openai")}
 
     def counted(by_last):
@@ -473,7 +485,7 @@ def main():
         # It refuses to count an agent that has no folder.
         if (home / ".claude/projects").is_dir():
             sound &= compare_claude(home, tallyd, ccusage, day)
-        if (home / ".codex/sessions").is_dir():
+        if (home / ".codex").is_dir():
             sound &= compare_codex(home, ccusage, day)
         sound &= compare_others(home, ccusage)
     print("\nevery difference is explained" if sound else "\nNOT every difference is explained")
