@@ -113,6 +113,8 @@ impl Schedule {
         }
         let canary = options.canary.take().map(|folder| Canary::new(folder, Instant::now()));
         let roots: Arc<[crate::Root]> = std::mem::take(&mut options.roots).into();
+        // What was read is counted on where an earlier run of this process has ended.
+        let shown = Status { read: status.borrow().read.clone(), ..Status::default() };
         Self {
             root_states: vec![RootState::Awaited; roots.len()],
             limits: Limits { quantum: QUANTUM, max_line: options.max_line },
@@ -126,8 +128,8 @@ impl Schedule {
             watch,
             canary,
             sink,
+            shown,
             status,
-            shown: Status::default(),
             progress: Progress::default(),
             work: JoinSet::new(),
             reading: 0,
@@ -336,7 +338,10 @@ impl Schedule {
                 *present = true;
             }
             if self.sources.all[id].is_dirty() {
-                self.mark(id, queue);
+                match queue {
+                    Queue::Live => self.hint(id),
+                    Queue::Backlog => self.mark(id, queue),
+                }
             }
         }
         if scope == Scope::Sweep {
@@ -388,7 +393,9 @@ impl Schedule {
 
     /// Something was heard of a source.
     fn hint(&mut self, id: Id) {
-        self.sources.all[id].echoes = 0;
+        let tracked = &mut self.sources.all[id];
+        tracked.echoes = 0;
+        tracked.heard.get_or_insert_with(Instant::now);
         self.mark(id, Queue::Live);
     }
 
@@ -431,6 +438,8 @@ impl Schedule {
                 tracked.attempt,
             )),
             attempt: tracked.attempt,
+            // What is written from now on may not be seen by this turn: it is heard of anew.
+            heard: tracked.heard.take(),
             limits: self.limits,
             now_ms: self.options.now_ms,
         };
@@ -463,11 +472,18 @@ impl Schedule {
         self.progress.bytes_left = self.progress.bytes_left.saturating_sub(turn.bytes);
         self.progress.lines += turn.lines;
         self.progress.events += turn.events;
+        let provider = self.sources.all[id].source.provider;
+        self.shown.read.entry(provider).or_default().add(&turn);
         let now = Instant::now();
         let tracked = &mut self.sources.all[id];
         tracked.busy = false;
-        tracked.recent.add(turn.lines, turn.faults);
-        if turn.faults > 0 && tracked.recent.is_due(now) {
+        if !matches!(turn.outcome, Ok(Next::End)) {
+            // There is more to read of what was heard of then.
+            tracked.heard = turn.heard.or(tracked.heard);
+        }
+        let faults = turn.skips.faults();
+        tracked.recent.add(turn.lines, faults);
+        if faults > 0 && tracked.recent.is_due(now) {
             let (path, faults) = (tracked.source.path.display(), turn.checkpoint.skips.faults());
             tracing::info!("{path}: {faults} records so far could not be read and were skipped");
         }
@@ -754,6 +770,42 @@ mod tests {
             let found = tokio::time::timeout(Duration::from_secs(20), found).await;
             assert_eq!(found, Ok(()), "there was no other hint");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_heard_of_says_when_and_what_a_sweep_found_does_not() {
+        let home = tempfile::tempdir().unwrap();
+        let log = home.path().join("rollout-2026-01-01T00-00-00-a.jsonl");
+        fs::write(&log, "{}\n").unwrap();
+        let (mut schedule, mut seen) = schedule(home.path(), |_| false);
+        let provider = *providers::ALL.iter().find(|provider| provider.id() == "codex").unwrap();
+        schedule.roots = [crate::Root { provider, ..schedule.roots[0].clone() }].into();
+        let (batches, mut read) = tokio::sync::mpsc::unbounded_channel();
+        schedule.sink = Arc::new(move |output| {
+            let Output::Batch(batch) = output else { return true };
+            batches.send((batch.heard, batch.lines)).is_ok()
+        });
+        let status = schedule.status.clone();
+        let (stop, stopped) = signal::channel(false);
+        let ran = tokio::spawn(schedule.run(stopped));
+        assert_eq!(read.recv().await.unwrap(), (None, 1), "nobody said so");
+        seen.wait_for(|status| status.caught_up).await.unwrap();
+        let before = Instant::now();
+        fs::write(&log, "{}\n{}\nnot whole").unwrap();
+        let mut lines = 0;
+        while lines < 1 {
+            let next = tokio::time::timeout(Duration::from_secs(60), read.recv()).await;
+            let (heard, more) = next.unwrap().unwrap();
+            assert!(heard.unwrap() >= before);
+            lines += more;
+        }
+        seen.wait_for(|status| status.read["codex"].lines == 2).await.unwrap();
+        stop.send(true).unwrap();
+        ran.await.unwrap().unwrap();
+        // A configuration that is taken up begins another run.
+        let (again, _seen) = self::schedule(home.path(), |_| false);
+        let again = Schedule::new(again.options, again.sink, status);
+        assert_eq!(again.shown.read["codex"].lines, 2);
     }
 
     #[tokio::test]

@@ -46,7 +46,8 @@ pub use marts::{Mart, MartRefresh, Refresh};
 pub use reader::{Project, ProviderTotals, ReadError, Reader, Watermark};
 pub use reprice::{Repriced, Which};
 pub use writer::{
-    Job, JobSender, MartStatus, QueueState, Refreshed, Stopped, Writer, WriterHandle, WriterStatus,
+    Histogram, Job, JobSender, LastError, MartStatus, QueueState, Refreshed, Stopped, Writer,
+    WriterHandle, WriterStatus,
 };
 
 use connection::Failure;
