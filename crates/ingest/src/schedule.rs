@@ -468,24 +468,13 @@ impl Schedule {
     }
 
     fn finish_turn(&mut self, id: Id, turn: Turn) {
-        self.progress.bytes_done += turn.bytes;
-        self.progress.bytes_left = self.progress.bytes_left.saturating_sub(turn.bytes);
-        self.progress.lines += turn.lines;
-        self.progress.events += turn.events;
-        let provider = self.sources.all[id].source.provider;
-        self.shown.read.entry(provider).or_default().add(&turn);
         let now = Instant::now();
+        self.count(id, &turn, now);
         let tracked = &mut self.sources.all[id];
         tracked.busy = false;
         if !matches!(turn.outcome, Ok(Next::End)) {
             // There is more to read of what was heard of then.
             tracked.heard = turn.heard.or(tracked.heard);
-        }
-        let faults = turn.skips.faults();
-        tracked.recent.add(turn.lines, faults);
-        if faults > 0 && tracked.recent.is_due(now) {
-            let (path, faults) = (tracked.source.path.display(), turn.checkpoint.skips.faults());
-            tracing::info!("{path}: {faults} records so far could not be read and were skipped");
         }
         match turn.outcome {
             Ok(Next::Parent(name)) => {
@@ -544,6 +533,22 @@ impl Schedule {
             }
         }
         self.end_turn(id);
+    }
+
+    /// Adds up what a turn has read.
+    fn count(&mut self, id: Id, turn: &Turn, now: Instant) {
+        self.progress.bytes_done += turn.bytes;
+        self.progress.bytes_left = self.progress.bytes_left.saturating_sub(turn.bytes);
+        self.progress.lines += turn.lines;
+        self.progress.events += turn.events;
+        let tracked = &mut self.sources.all[id];
+        self.shown.read.entry(tracked.source.provider).or_default().add(turn);
+        let faults = turn.skips.faults();
+        tracked.recent.add(turn.lines, faults);
+        if faults > 0 && tracked.recent.is_due(now) {
+            let (path, faults) = (tracked.source.path.display(), turn.checkpoint.skips.faults());
+            tracing::info!("{path}: {faults} records so far could not be read and were skipped");
+        }
     }
 
     /// A source could not be read for a reason that may pass unheard: it is tried again.
