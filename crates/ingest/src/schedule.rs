@@ -796,21 +796,25 @@ mod tests {
         assert_eq!(read.recv().await.unwrap(), (None, 1), "nobody said so");
         seen.wait_for(|status| status.caught_up).await.unwrap();
         let before = Instant::now();
-        fs::write(&log, "{}\n{}\nnot whole").unwrap();
-        let mut lines = 0;
-        while lines < 1 {
+        // More than one turn takes.
+        let line = format!("{{\"x\":\"{}\"}}\n", "x".repeat(4_096));
+        let file = fs::OpenOptions::new().append(true).open(&log).unwrap();
+        std::io::Write::write_all(&mut &file, line.repeat(400).as_bytes()).unwrap();
+        let (mut lines, mut turns) = (0, 0);
+        while lines < 400 {
             let next = tokio::time::timeout(Duration::from_secs(60), read.recv()).await;
             let (heard, more) = next.unwrap().unwrap();
             assert!(heard.unwrap() >= before);
-            lines += more;
+            (lines, turns) = (lines + more, turns + 1);
         }
-        seen.wait_for(|status| status.read["codex"].lines == 2).await.unwrap();
+        assert!(turns > 1);
+        seen.wait_for(|status| status.read["codex"].lines == 401).await.unwrap();
         stop.send(true).unwrap();
         ran.await.unwrap().unwrap();
         // A configuration that is taken up begins another run.
         let (again, _seen) = self::schedule(home.path(), |_| false);
         let again = Schedule::new(again.options, again.sink, status);
-        assert_eq!(again.shown.read["codex"].lines, 2);
+        assert_eq!(again.shown.read["codex"].lines, 401);
     }
 
     #[tokio::test]
