@@ -214,3 +214,17 @@ pub struct Batch {
     /// show it.
     pub heard: Option<Instant>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_since_is_told_and_all_of_it_where_counting_began_anew() {
+        let skips = |counts: &[(Skip, u64)]| Skips(counts.iter().copied().collect());
+        let before = skips(&[(Skip::Malformed, 5), (Skip::Synthetic, 2), (Skip::Replayed, 9)]);
+        let now = skips(&[(Skip::Malformed, 7), (Skip::Synthetic, 2), (Skip::Replayed, 4)]);
+        assert_eq!(now.since(&before), skips(&[(Skip::Malformed, 2), (Skip::Replayed, 4)]));
+        assert_eq!(now.since(&Skips::default()), now);
+    }
+}
