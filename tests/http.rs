@@ -101,7 +101,7 @@ fn h56_h57_only_requests_of_this_machine_for_reading_are_answered() {
     for (head, expect) in HOSTS {
         ask(head, expect);
     }
-    for path in ["/livez", "/health", "/api/v1/marts/daily"] {
+    for path in ["/livez", "/health", "/metrics", "/api/v1/marts/daily"] {
         for (headers, expect) in SITES {
             ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost:PORT\r\n{headers}"), expect);
         }

@@ -11,6 +11,7 @@ mod files;
 mod http;
 mod ingest;
 mod kill;
+mod monitoring;
 mod privacy;
 mod report;
 mod reprice;

@@ -43,21 +43,22 @@ pub(crate) fn first(corpus: &Corpus, data: &Path, table: &mut Table, times: usiz
 /// The first answer and the slowest until the service is ready.
 pub(crate) fn answers(corpus: &Corpus, data: &Path, table: &mut Table, times: usize) {
     let place = Place { home: corpus.home.clone(), data: data.to_owned() };
-    let paths = [("/livez", 100.0), ("/health", 100.0), ("/api/v1/marts/daily", 20.0)];
-    let mut first = [const { Vec::new() }; 3];
-    let mut all = [const { Vec::new() }; 3];
+    let mut first = [const { Vec::new() }; ASKED.len()];
+    let mut all = [const { Vec::new() }; ASKED.len()];
     let mut ready = Vec::new();
     for _ in 0..times {
         _ = fs::remove_dir_all(data);
         let service = Service::launch(&place);
         std::thread::scope(|scope| {
-            let asking = paths.map(|(path, _)| scope.spawn(|| ask(&service, path)));
+            let service = &service;
+            let asking =
+                ASKED.map(|(path, stays, ..)| scope.spawn(move || ask(service, path, stays)));
             for (i, asked) in asking.into_iter().enumerate() {
                 let Asked { first_ms, times_ms, failed } = asked.join().unwrap();
                 first[i].push(first_ms);
                 all[i].extend(times_ms);
                 if failed > 0 {
-                    table.notes.push(format!("{failed} times {} was refused", paths[i].0));
+                    table.notes.push(format!("{failed} times {} was refused", ASKED[i].0));
                 }
             }
         });
@@ -67,16 +68,28 @@ pub(crate) fn answers(corpus: &Corpus, data: &Path, table: &mut Table, times: us
         table.check("first run", corpus.totals.check(&place.database()));
     }
     table.add("first run: start to ready", "ms", &[], ready);
-    for ((path, wanted), samples) in paths.into_iter().zip(all) {
-        let figure = format!("while it reads: GET {path}");
-        table.add(figure, "ms", &[Wanted::Most(wanted)], samples);
+    for ((path, stays, wanted, _), samples) in ASKED.into_iter().zip(all) {
+        let how = if stays { "" } else { ", each time by a new connection" };
+        table.add(format!("while it reads: GET {path}{how}"), "ms", wanted, samples);
     }
-    // The marts are there only once the database is.
-    let limits: [&[Wanted]; 3] = [&[Wanted::Most(100.0)], &[Wanted::Most(100.0)], &[]];
-    for ((path, _), (limit, samples)) in paths.into_iter().zip(limits.into_iter().zip(first)) {
-        table.add(format!("first run: start to answer of {path}"), "ms", limit, samples);
+    for ((path, stays, _, wanted), samples) in ASKED.into_iter().zip(first) {
+        if stays {
+            table.add(format!("first run: start to answer of {path}"), "ms", wanted, samples);
+        }
     }
 }
+
+const AT_ONCE: &[Wanted] = &[Wanted::Most(100.0)];
+
+/// A path, whether the connection stays, and what is wanted of an answer and of the first one. The
+/// marts are there only once the database is.
+const ASKED: [(&str, bool, &[Wanted], &[Wanted]); 5] = [
+    ("/livez", true, AT_ONCE, AT_ONCE),
+    ("/health", true, &[Wanted::P99(5.0), Wanted::Most(100.0)], AT_ONCE),
+    ("/health", false, &[Wanted::P99(5.0), Wanted::Most(100.0)], AT_ONCE),
+    ("/metrics", true, &[Wanted::P99(5.0), Wanted::Most(100.0)], AT_ONCE),
+    ("/api/v1/marts/daily", true, &[Wanted::Most(20.0)], &[]),
+];
 
 struct Asked {
     /// From the start of the program to the first answer.
@@ -87,17 +100,21 @@ struct Asked {
     failed: usize,
 }
 
-/// What comes before the database is there to be asked is no answer.
-fn ask(service: &Service, path: &str) -> Asked {
+/// What comes before the database is there to be asked is no answer. A connection that does not stay is
+/// part of the time.
+fn ask(service: &Service, path: &str, stays: bool) -> Asked {
     let (mut first_ms, mut times_ms, mut failed) = (None, Vec::new(), 0);
     let mut client = None;
     loop {
+        let begun = Instant::now();
         let Some(open) = client.as_mut() else {
             client = Client::of(&service.address).ok();
             pause(MS / 2);
             continue;
         };
-        let begun = Instant::now();
+        if !stays && let Ok(anew) = Client::of(&service.address) {
+            *open = anew;
+        }
         let answer = open.get(path);
         let took_ms = millis(begun.elapsed());
         if matches!(answer, Ok(200)) {

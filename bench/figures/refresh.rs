@@ -57,6 +57,7 @@ fn called(history: &mut History, times: usize) -> Vec<f64> {
             complete: false,
             restates: false,
             amends: false,
+            heard: None,
         }];
         store.append(&mut batch).unwrap();
         let begun = Instant::now();

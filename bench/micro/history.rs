@@ -36,6 +36,7 @@ fn batch(session: usize, events: impl Iterator<Item = UsageEvent>) -> Batch {
         complete: false,
         restates: false,
         amends: false,
+        heard: None,
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 
 pub(crate) mod client;
+pub(crate) mod exposition;
 pub(crate) mod faults;
 
 /// How long anything may take before a story fails.

@@ -60,6 +60,7 @@ impl Whole<'_> {
             complete: false,
             restates: false,
             amends: true,
+            heard: None,
         };
         Ok((batch, if progress.more { Next::More } else { Next::End }))
     }

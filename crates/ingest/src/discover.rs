@@ -45,6 +45,8 @@ pub(crate) struct Tracked {
     pub(crate) not_before: Option<Instant>,
     /// Since when it waits to be read.
     pub(crate) marked: Option<Instant>,
+    /// When it was first heard that something was written which no turn has begun to read.
+    pub(crate) heard: Option<Instant>,
     pub(crate) recent: Recent,
     /// Gone for good; the place stays, so that the others keep theirs.
     pub(crate) forgotten: bool,
@@ -272,6 +274,7 @@ impl Sources {
             echoes: ECHOES.len(),
             not_before: None,
             marked: None,
+            heard: None,
             recent: Recent::default(),
             forgotten: false,
         });

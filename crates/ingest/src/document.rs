@@ -136,6 +136,7 @@ fn whole(checkpoint: Checkpoint, bytes: u64) -> Batch {
         complete: true,
         restates: false,
         amends: true,
+        heard: None,
     }
 }
 

@@ -33,7 +33,7 @@ use usage::{Batch, Checkpoint};
 
 pub use foreign::ForeignError;
 pub use read::ReadError;
-pub use status::{Progress, ProviderStatus, RootStatus, Status};
+pub use status::{Progress, ProviderStatus, Read, RootStatus, Status};
 pub use walk::{Root, RootState};
 
 /// What to read and how.

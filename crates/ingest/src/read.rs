@@ -384,6 +384,7 @@ impl Reader {
             complete,
             restates: self.restates,
             amends: false,
+            heard: None,
         })
     }
 

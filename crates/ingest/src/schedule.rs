@@ -113,6 +113,8 @@ impl Schedule {
         }
         let canary = options.canary.take().map(|folder| Canary::new(folder, Instant::now()));
         let roots: Arc<[crate::Root]> = std::mem::take(&mut options.roots).into();
+        // What was read is counted on where an earlier run of this process has ended.
+        let shown = Status { read: status.borrow().read.clone(), ..Status::default() };
         Self {
             root_states: vec![RootState::Awaited; roots.len()],
             limits: Limits { quantum: QUANTUM, max_line: options.max_line },
@@ -126,8 +128,8 @@ impl Schedule {
             watch,
             canary,
             sink,
+            shown,
             status,
-            shown: Status::default(),
             progress: Progress::default(),
             work: JoinSet::new(),
             reading: 0,
@@ -336,11 +338,14 @@ impl Schedule {
                 *present = true;
             }
             if self.sources.all[id].is_dirty() {
-                // What was written just before it was watched was not heard.
-                if self.first_pass.is_none() || scope == Scope::Part {
+                if self.first_pass.is_none() {
+                    // What was written just before it was watched was not heard.
                     self.sources.all[id].echoes = 0;
                 }
-                self.mark(id, queue);
+                match queue {
+                    Queue::Live => self.hint(id),
+                    Queue::Backlog => self.mark(id, queue),
+                }
             }
         }
         if scope == Scope::Sweep {
@@ -392,7 +397,9 @@ impl Schedule {
 
     /// Something was heard of a source.
     fn hint(&mut self, id: Id) {
-        self.sources.all[id].echoes = 0;
+        let tracked = &mut self.sources.all[id];
+        tracked.echoes = 0;
+        tracked.heard.get_or_insert_with(Instant::now);
         self.mark(id, Queue::Live);
     }
 
@@ -435,6 +442,8 @@ impl Schedule {
                 tracked.attempt,
             )),
             attempt: tracked.attempt,
+            // What is written from now on may not be seen by this turn: it is heard of anew.
+            heard: tracked.heard.take(),
             limits: self.limits,
             now_ms: self.options.now_ms,
         };
@@ -463,17 +472,13 @@ impl Schedule {
     }
 
     fn finish_turn(&mut self, id: Id, turn: Turn) {
-        self.progress.bytes_done += turn.bytes;
-        self.progress.bytes_left = self.progress.bytes_left.saturating_sub(turn.bytes);
-        self.progress.lines += turn.lines;
-        self.progress.events += turn.events;
         let now = Instant::now();
+        self.count(id, &turn, now);
         let tracked = &mut self.sources.all[id];
         tracked.busy = false;
-        tracked.recent.add(turn.lines, turn.faults);
-        if turn.faults > 0 && tracked.recent.is_due(now) {
-            let (path, faults) = (tracked.source.path.display(), turn.checkpoint.skips.faults());
-            tracing::info!("{path}: {faults} records so far could not be read and were skipped");
+        if !matches!(turn.outcome, Ok(Next::End)) {
+            // There is more to read of what was heard of then.
+            tracked.heard = turn.heard.or(tracked.heard);
         }
         match turn.outcome {
             Ok(Next::Parent(name)) => {
@@ -532,6 +537,22 @@ impl Schedule {
             }
         }
         self.end_turn(id);
+    }
+
+    /// Adds up what a turn has read.
+    fn count(&mut self, id: Id, turn: &Turn, now: Instant) {
+        self.progress.bytes_done += turn.bytes;
+        self.progress.bytes_left = self.progress.bytes_left.saturating_sub(turn.bytes);
+        self.progress.lines += turn.lines;
+        self.progress.events += turn.events;
+        let tracked = &mut self.sources.all[id];
+        self.shown.read.entry(tracked.source.provider).or_default().add(turn);
+        let faults = turn.skips.faults();
+        tracked.recent.add(turn.lines, faults);
+        if faults > 0 && tracked.recent.is_due(now) {
+            let (path, faults) = (tracked.source.path.display(), turn.checkpoint.skips.faults());
+            tracing::info!("{path}: {faults} records so far could not be read and were skipped");
+        }
     }
 
     /// A source could not be read for a reason that may pass unheard: it is tried again.
@@ -758,6 +779,46 @@ mod tests {
             let found = tokio::time::timeout(Duration::from_secs(20), found).await;
             assert_eq!(found, Ok(()), "there was no other hint");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_heard_of_says_when_and_what_a_sweep_found_does_not() {
+        let home = tempfile::tempdir().unwrap();
+        let log = home.path().join("rollout-2026-01-01T00-00-00-a.jsonl");
+        fs::write(&log, "{}\n").unwrap();
+        let (mut schedule, mut seen) = schedule(home.path(), |_| false);
+        let provider = *providers::ALL.iter().find(|provider| provider.id() == "codex").unwrap();
+        schedule.roots = [crate::Root { provider, ..schedule.roots[0].clone() }].into();
+        let (batches, mut read) = tokio::sync::mpsc::unbounded_channel();
+        schedule.sink = Arc::new(move |output| {
+            let Output::Batch(batch) = output else { return true };
+            batches.send((batch.heard, batch.lines)).is_ok()
+        });
+        let status = schedule.status.clone();
+        let (stop, stopped) = signal::channel(false);
+        let ran = tokio::spawn(schedule.run(stopped));
+        assert_eq!(read.recv().await.unwrap(), (None, 1), "nobody said so");
+        seen.wait_for(|status| status.caught_up).await.unwrap();
+        let before = Instant::now();
+        // More than one turn takes.
+        let line = format!("{{\"x\":\"{}\"}}\n", "x".repeat(4_096));
+        let file = fs::OpenOptions::new().append(true).open(&log).unwrap();
+        std::io::Write::write_all(&mut &file, line.repeat(400).as_bytes()).unwrap();
+        let (mut lines, mut turns) = (0, 0);
+        while lines < 400 {
+            let next = tokio::time::timeout(Duration::from_secs(60), read.recv()).await;
+            let (heard, more) = next.unwrap().unwrap();
+            assert!(heard.unwrap() >= before);
+            (lines, turns) = (lines + more, turns + 1);
+        }
+        assert!(turns > 1);
+        seen.wait_for(|status| status.read["codex"].lines == 401).await.unwrap();
+        stop.send(true).unwrap();
+        ran.await.unwrap().unwrap();
+        // A configuration that is taken up begins another run.
+        let (again, _seen) = self::schedule(home.path(), |_| false);
+        let again = Schedule::new(again.options, again.sink, status);
+        assert_eq!(again.shown.read["codex"].lines, 401);
     }
 
     #[tokio::test]

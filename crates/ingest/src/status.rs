@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use usage::Skips;
 
 use crate::discover::Tracked;
+use crate::turn::Turn;
 use crate::walk::RootState;
 
 /// How often what takes a look at every source is renewed.
@@ -22,6 +23,8 @@ pub struct Status {
     pub roots: Vec<RootStatus>,
     pub providers: BTreeMap<&'static str, ProviderStatus>,
     pub progress: Progress,
+    /// What was read of each provider's sources since the start.
+    pub read: BTreeMap<&'static str, Read>,
     /// The first pass over everything has been handed to the writer.
     pub caught_up: bool,
     pub watched_folders: usize,
@@ -54,7 +57,11 @@ impl Status {
             let checkpoint = &tracked.checkpoint;
             let provider = self.providers.entry(tracked.source.provider).or_default();
             provider.sources += 1;
-            provider.missing += u64::from(checkpoint.missing_since_ms.is_some());
+            if checkpoint.missing_since_ms.is_some() {
+                provider.missing += 1;
+            } else {
+                provider.unread_bytes += tracked.bytes_left();
+            }
             provider.skips.merge(&checkpoint.skips);
             provider.newest_event_ms = provider.newest_event_ms.max(checkpoint.last_event_ms);
             if let Some(error) = &checkpoint.last_error {
@@ -90,6 +97,24 @@ pub struct ProviderStatus {
     pub missing: u64,
     pub skips: Skips,
     pub newest_event_ms: Option<i64>,
+    /// Bytes that are known to be there and were not read yet.
+    pub unread_bytes: u64,
+}
+
+/// What turns have read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    pub bytes: u64,
+    pub lines: u64,
+    pub skips: Skips,
+}
+
+impl Read {
+    pub(crate) fn add(&mut self, turn: &Turn) {
+        self.bytes += turn.bytes;
+        self.lines += turn.lines;
+        self.skips.merge(&turn.skips);
+    }
 }
 
 /// How much was read since the start, and how much is known to be left.

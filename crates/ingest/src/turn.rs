@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use providers::{Appended, Provider, Storage};
-use usage::{Batch, Checkpoint, Source};
+use usage::{Batch, Checkpoint, Skips, Source};
 
 use crate::read::{Format, Limits, Next, ReadError, Reader};
 use crate::strays::Stray;
@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) around: Arc<Disk>,
     /// How many turns before this one have failed in a way that may pass.
     pub(crate) attempt: u32,
+    /// When it was first heard that there is something to read.
+    pub(crate) heard: Option<Instant>,
     pub(crate) limits: Limits,
     pub(crate) now_ms: fn() -> i64,
 }
@@ -53,8 +55,10 @@ pub(crate) struct Turn {
     pub(crate) outcome: Result<Next, ReadError>,
     pub(crate) bytes: u64,
     pub(crate) lines: u64,
-    pub(crate) faults: u64,
+    /// What was skipped in it.
+    pub(crate) skips: Skips,
     pub(crate) events: u64,
+    pub(crate) heard: Option<Instant>,
     pub(crate) took: Duration,
 }
 
@@ -69,12 +73,12 @@ impl Plan {
 
     fn run_source(self, sink: &Sink) -> Option<Turn> {
         let path = self.source.path.clone();
-        let (before, now_ms) = (self.checkpoint.clone(), self.now_ms);
+        let (before, now_ms, heard) = (self.checkpoint.clone(), self.now_ms, self.heard);
         let (begun, may_pass) = (Instant::now(), self.attempt() < RETRIES.len());
         // A parser that panics takes down its source, not the service.
         let read = catch_unwind(AssertUnwindSafe(|| self.read()))
             .unwrap_or(Err(ReadError::Panicked { path }));
-        let (reader, batch, outcome) = match read {
+        let (reader, mut batch, outcome) = match read {
             Ok((reader, batch, next)) => (reader, batch, Ok(next)),
             Err(e) if e.is_passing() && may_pass => (None, nothing_of(&before), Err(e)),
             Err(e) => (None, blame(&before, &e, now_ms()), Err(e)),
@@ -86,10 +90,12 @@ impl Plan {
             outcome,
             bytes: batch.bytes,
             lines: batch.lines,
-            faults: batch.checkpoint.skips.faults().saturating_sub(before.skips.faults()),
+            skips: batch.checkpoint.skips.since(&before.skips),
             events: batch.events.len() as u64,
+            heard,
             took: begun.elapsed(),
         };
+        batch.heard = heard;
         let taken = !says_something(&batch, &before) || sink(Output::Batch(Box::new(batch)));
         taken.then_some(turn)
     }
@@ -100,7 +106,7 @@ impl Plan {
         let format = appended.map(|appended| self.format(appended));
         let Self { source, mut checkpoint, limits, .. } = self;
         let begun = Instant::now();
-        let (mut bytes, mut lines, mut faults, mut events) = (0, 0, 0, 0);
+        let (mut bytes, mut lines, mut events, mut skipped) = (0, 0, 0, Skips::default());
         let mut is_taken = true;
         let read = catch_unwind(AssertUnwindSafe(|| {
             // Nothing but appended lines is kept open.
@@ -108,7 +114,7 @@ impl Plan {
             stray.read(&source, format, limits, |mut batch, skips| {
                 bytes += batch.bytes;
                 lines += batch.lines;
-                faults += skips.faults();
+                skipped.merge(skips);
                 events += batch.events.len() as u64;
                 let newest = batch.checkpoint.last_event_ms;
                 checkpoint.last_event_ms = checkpoint.last_event_ms.max(newest);
@@ -131,8 +137,9 @@ impl Plan {
             outcome: Ok(Next::End),
             bytes,
             lines,
-            faults,
+            skips: skipped,
             events,
+            heard: None,
             took: begun.elapsed(),
         })
     }
@@ -221,6 +228,7 @@ fn nothing_of(checkpoint: &Checkpoint) -> Batch {
         complete: false,
         restates: false,
         amends: false,
+        heard: None,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -44,12 +45,26 @@ impl Tally {
         self.retracted += other.retracted;
         self.unchanged += other.unchanged;
     }
+
+    /// What was done since it was `before`.
+    fn since(self, before: Self) -> Self {
+        Self {
+            appended: self.appended - before.appended,
+            corrected: self.corrected - before.corrected,
+            retracted: self.retracted - before.retracted,
+            unchanged: self.unchanged - before.unchanged,
+        }
+    }
 }
 
 /// What a committed transaction did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub tally: Tally,
+    /// The same by provider.
+    pub providers: BTreeMap<String, Tally>,
+    /// When the batches that changed anything were heard of.
+    pub heard: Vec<Instant>,
     /// The newest position in the log of events.
     pub seq: i64,
 }
@@ -153,7 +168,9 @@ pub(crate) fn append(
     batches: &[Batch],
 ) -> rusqlite::Result<Appended> {
     let mut log = Log::begin(db, caches, zone, prices)?;
+    let (mut providers, mut heard) = (BTreeMap::<String, Tally>::new(), Vec::new());
     for batch in batches {
+        let before = log.tally;
         for statement in &batch.events {
             let statement = &*log.with_first_model(statement)?;
             if statement.usage.flags.contains(Flags::SESSION_SO_FAR) {
@@ -169,8 +186,12 @@ pub(crate) fn append(
         if batch.complete {
             log.end_reading(&batch.checkpoint)?;
         }
+        let done = log.tally.since(before);
+        providers.entry(batch.checkpoint.provider.clone()).or_default().add(done);
+        heard.extend(batch.heard.filter(|_| done.changed()));
     }
-    log.finish()
+    let (tally, seq) = log.finish()?;
+    Ok(Appended { tally, providers, heard, seq })
 }
 
 /// The table while one transaction appends to it.
@@ -214,13 +235,13 @@ impl<'a> Log<'a> {
         })
     }
 
-    /// Moves the cells by all that happened to the rows.
-    pub(crate) fn finish(self) -> rusqlite::Result<Appended> {
+    /// Moves the cells by all that happened to the rows; the newest position.
+    pub(crate) fn finish(self) -> rusqlite::Result<(Tally, i64)> {
         if self.is_counted_too_far {
             meta::set_seq(self.db, self.seq)?;
         }
         self.moves.flush(self.db)?;
-        Ok(Appended { tally: self.tally, seq: self.seq })
+        Ok((self.tally, self.seq))
     }
 
     /// A statement whose model is the one that is set now keeps the one that was set at first.

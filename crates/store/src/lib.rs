@@ -52,7 +52,8 @@ pub use reader::{Project, ProviderTotals, ReadError, Reader, Watermark};
 pub use report::{Dimension, Figures, Report, ReportQuery, ReportRow, SessionFacts, SortBy};
 pub use reprice::{Repriced, Which};
 pub use writer::{
-    Job, JobSender, MartStatus, QueueState, Refreshed, Stopped, Writer, WriterHandle, WriterStatus,
+    Histogram, Job, JobSender, LastError, MartStatus, QueueState, Refreshed, Stopped, Writer,
+    WriterHandle, WriterStatus,
 };
 
 use connection::Failure;

@@ -5,6 +5,7 @@
 //! ends the loop. The SQL is the ledger's and the marts' business, when to run it is decided here.
 
 mod attempt;
+mod histogram;
 mod queue;
 mod schedule;
 mod status;
@@ -25,10 +26,11 @@ use crate::ledger::Ledger;
 use crate::{DataDir, Store, StoreError, marts};
 
 use attempt::identity_of;
+pub use histogram::Histogram;
 pub use queue::JobSender;
 use queue::{Jobs, queue};
 use schedule::Debounce;
-pub use status::{MartStatus, QueueState, Refreshed, WriterStatus};
+pub use status::{LastError, MartStatus, QueueState, Refreshed, WriterStatus};
 
 /// Rows of one transaction while the writer keeps up, and once work piles up.
 const LIVE_ROWS: usize = 500;
@@ -156,6 +158,8 @@ pub struct Writer {
     refreshed: watch::Sender<Refreshed>,
     debounce: Debounce,
     backlog: bool,
+    /// When that was heard of which the marts do not show yet.
+    unshown: Vec<std::time::Instant>,
     /// The refresh that the status was last brought up to date after.
     looked_at: u64,
     /// Whether it was said that the write-ahead log cannot be shortened.
@@ -191,6 +195,7 @@ impl Writer {
             refreshed,
             debounce: Debounce::new(options.debounce),
             backlog: false,
+            unshown: Vec::new(),
             looked_at: 0,
             wal_is_long: false,
             idle_at: None,
@@ -314,13 +319,15 @@ impl Writer {
     }
 
     async fn append(&mut self, batches: Vec<Batch>) -> Result<(), StoreError> {
+        let started = Instant::now();
         let appended = self
             .attempt("append events", batches, |ledger, db, batches| ledger.append(db, batches));
         let appended = appended.await?;
-        self.status.send_modify(|status| status.committed(appended.tally, appended.seq));
+        self.status.send_modify(|status| status.committed(&appended, started.elapsed()));
         if appended.tally.changed() {
             self.debounce.request();
         }
+        self.unshown.extend(appended.heard);
         self.idle_at = Some(Instant::now() + IDLE);
         Ok(())
     }
@@ -338,7 +345,8 @@ impl Writer {
             }
         }
         let at_ms = (self.now_ms)();
-        self.status.send_modify(|status| status.refreshed(&refresh, at_ms));
+        let heard = std::mem::take(&mut self.unshown);
+        self.status.send_modify(|status| status.refreshed(&refresh, now - started, &heard, at_ms));
         let watermarks: Vec<_> =
             self.status.borrow().marts.iter().map(|mart| (mart.name, mart.watermark)).collect();
         self.refreshed.send_modify(|news| {

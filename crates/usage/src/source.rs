@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::{EventKey, UsageEvent};
 
@@ -94,6 +95,16 @@ impl Skips {
         for (reason, n) in &other.0 {
             *self.0.entry(*reason).or_default() += n;
         }
+    }
+
+    /// What was added since `before`. Where there are fewer now, counting began anew.
+    pub fn since(&self, before: &Self) -> Self {
+        let added = |(reason, n): (&Skip, &u64)| {
+            let before = before.0.get(reason).copied().filter(|before| before <= n);
+            let added = n - before.unwrap_or(0);
+            (added > 0).then_some((*reason, added))
+        };
+        Self(self.0.iter().filter_map(added).collect())
     }
 
     /// How many of them are faults of the log rather than records that are not billable.
@@ -198,4 +209,22 @@ pub struct Batch {
     /// Each record is the source's whole word on its call, and takes the place of what the source
     /// said of it before: documents and databases, whose records change in place.
     pub amends: bool,
+    /// When it was first heard that there is something to read; `None` where nobody said so and a
+    /// sweep found it. It travels with what was read because only the writer knows when the marts
+    /// show it.
+    pub heard: Option<Instant>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_since_is_told_and_all_of_it_where_counting_began_anew() {
+        let skips = |counts: &[(Skip, u64)]| Skips(counts.iter().copied().collect());
+        let before = skips(&[(Skip::Malformed, 5), (Skip::Synthetic, 2), (Skip::Replayed, 9)]);
+        let now = skips(&[(Skip::Malformed, 7), (Skip::Synthetic, 2), (Skip::Replayed, 4)]);
+        assert_eq!(now.since(&before), skips(&[(Skip::Malformed, 2), (Skip::Replayed, 4)]));
+        assert_eq!(now.since(&Skips::default()), now);
+    }
 }

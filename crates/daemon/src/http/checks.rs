@@ -8,7 +8,7 @@ use ingest::RootState;
 use serde_json::{Map, Value};
 use store::{Mart, MartStatus, QueueState, WriterStatus};
 
-use super::health::{Check, Checks, Verdict};
+use super::health::{Check, Checks, Verdict, time};
 use super::probes::Pulse;
 use crate::budgets::Standing;
 use crate::live::{Live, Phase};
@@ -19,6 +19,8 @@ const FAILING: Duration = Duration::from_secs(5 * 60);
 /// What should take milliseconds and takes this long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 const LARGE_WAL: u64 = 64 << 20;
+/// What a day of heavy use may take, many times over.
+const SMALL_DISK: u64 = 64 << 20;
 /// Things named in one output; the rest is counted.
 const NAMED: usize = 5;
 
@@ -90,9 +92,14 @@ fn watcher(live: &Live, moment: Moment, checks: &mut Checks) {
     let status = live.ingest.borrow();
     let seen_ms = moment.seen(status.heartbeat);
     let refused = status.watch_refused.clone();
+    let last_sweep = (status.last_sweep_ms > 0).then(|| time(status.last_sweep_ms));
     checks.insert(
         "watcher:folders",
-        vec![Check::new(seen_ms, status.watched_folders, "folders").judge(Verdict::Warn, refused)],
+        vec![
+            Check::new(seen_ms, status.watched_folders, "folders")
+                .with_known("lastSweep", last_sweep)
+                .judge(Verdict::Warn, refused),
+        ],
     );
     // Zero when nothing waits: "nothing new" must not look like "not reading".
     let waits = status.oldest_waiting.map_or(Duration::ZERO, |marked| marked.elapsed());
@@ -114,7 +121,10 @@ fn sources(live: &Live, moment: Moment, checks: &mut Checks) {
     let mut found: Vec<Check> = status
         .providers
         .iter()
-        .map(|(provider, counted)| check(counted.sources).of(*provider))
+        .map(|(provider, counted)| {
+            let newest = counted.newest_event_ms.map(time);
+            check(counted.sources).of(*provider).with_known("newestEvent", newest)
+        })
         .collect();
     if found.is_empty() {
         let roots: Vec<&Path> = status.roots.iter().map(|root| root.path.as_path()).collect();
@@ -123,6 +133,11 @@ fn sources(live: &Live, moment: Moment, checks: &mut Checks) {
         found.push(check(0).judge(Verdict::Pass, output));
     }
     checks.insert("sources:found", found);
+
+    let unread = status.providers.iter().map(|(provider, counted)| {
+        Check::new(seen_ms, counted.unread_bytes, "bytes").of(*provider)
+    });
+    checks.insert("sources:unread", unread.collect());
 
     let failing = count(|counted| counted.failing);
     let named =
@@ -171,7 +186,10 @@ fn writer(live: &Live, moment: Moment, checks: &mut Checks) {
         QueueState::Retrying { since, error, .. } => (since.elapsed(), Some(error.clone())),
     };
     let verdict = if failing > FAILING { Verdict::Fail } else { Verdict::Warn };
-    let check = Check::new(seen_ms, millis(failing), "ms").judge(verdict, error);
+    let check = Check::new(seen_ms, millis(failing), "ms")
+        .with("failures", status.failures)
+        .with_last(status.last_error.as_ref())
+        .judge(verdict, error);
     checks.insert("writer:errors", vec![check]);
     checks.insert("marts:lag", status.marts.iter().map(|one| mart(&status, one, moment)).collect());
     database(&status, moment, checks);
@@ -179,7 +197,9 @@ fn writer(live: &Live, moment: Moment, checks: &mut Checks) {
     let count = status.unpriced.len();
     let models = list(&status.unpriced, |(model, calls)| format!("{model} ({calls} calls)"));
     let output = (count > 0).then(|| format!("no price is known for {models}"));
-    let check = Check::new(seen_ms, count, "models").judge(Verdict::Pass, output);
+    let calls: i64 = status.unpriced.iter().map(|(_, calls)| calls).sum();
+    let check = Check::new(seen_ms, count, "models").with("calls", calls);
+    let check = check.judge(Verdict::Pass, output);
     checks.insert("prices:unpriced", vec![check]);
 }
 
@@ -194,6 +214,9 @@ fn mart(status: &WriterStatus, mart: &MartStatus, moment: Moment) -> Check {
         .of(store::marts::find(mart.name).map_or(mart.name, Mart::short_name))
         .with("lagMs", millis(waits))
         .with("watermark", mart.watermark)
+        .with_known("lastRefresh", mart.last_refresh_ms.map(time))
+        .with("lastRefreshUs", mart.last_duration_us)
+        .with_last(mart.last_error.as_ref())
         .judge(Verdict::Warn, mart.error.clone().or(stuck))
 }
 
@@ -201,6 +224,11 @@ fn database(status: &WriterStatus, moment: Moment, checks: &mut Checks) {
     let seen_ms = moment.seen(status.heartbeat);
     let bytes = |n: u64| Check::new(seen_ms, n, "bytes").of_datastore();
     checks.insert("database:size", vec![bytes(status.db_bytes)]);
+    if let Some(free) = status.disk_free_bytes {
+        let small = (free < SMALL_DISK)
+            .then(|| format!("only {} are left on the disk of the database", text::bytes(free)));
+        checks.insert("database:disk", vec![bytes(free).judge(Verdict::Warn, small)]);
+    }
     let large = (moment.is_ready && status.wal_bytes > LARGE_WAL).then(|| {
         let size = text::bytes(status.wal_bytes);
         format!("{size} of write-ahead log: a program that reads the database keeps it")

@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `budgets:used` | more is used than the budget | |
 //! | `configuration:reload` | a changed configuration was refused | |
+//! | `database:disk` | under 64 MiB are left beside it | |
 //! | `database:size` | | |
 //! | `database:wal` | cannot be copied into the database, or over 64 MiB while nothing is backfilled: some reader holds it | |
 //! | `marts:lag` | a refresh failed, or events wait for over a minute | |
@@ -18,6 +19,7 @@
 //! | `sources:found` | | |
 //! | `sources:missing` | | |
 //! | `sources:skipped` | | |
+//! | `sources:unread` | | |
 //! | `watcher:folders` | some folders are swept instead of watched | |
 //! | `watcher:heartbeat` | | older than 30 s |
 //! | `watcher:waiting` | a source waits for over a minute while nothing is backfilled | |
@@ -26,7 +28,8 @@
 //!
 //! What a person may want to know but need not act on stays `pass` and has an `output`: no agent
 //! has written a log yet, a model has no price (the marts count it as unpriced), an agent deleted
-//! its logs. A loop that does not run yet, or no more, is no failure: `/readyz` tells.
+//! its logs. The last error of the writer and of each mart stays to be seen, with its time, when it is
+//! over. A loop that does not run yet, or no more, is no failure: `/readyz` tells.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +37,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use store::LastError;
 
 use super::checks;
 use super::probes;
@@ -104,7 +108,7 @@ pub(super) struct Check {
     component_type: &'static str,
     observed_value: Value,
     observed_unit: &'static str,
-    status: Verdict,
+    pub(super) status: Verdict,
     time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
@@ -116,14 +120,13 @@ pub(super) struct Check {
 impl Check {
     /// A check that passes until said otherwise, observed at `seen_ms`.
     pub(super) fn new(seen_ms: i64, observed: impl Into<Value>, unit: &'static str) -> Self {
-        let time = jiff::Timestamp::from_millisecond(seen_ms).unwrap_or_default();
         Self {
             component_id: None,
             component_type: "component",
             observed_value: observed.into(),
             observed_unit: unit,
             status: Verdict::Pass,
-            time: time.to_string(),
+            time: time(seen_ms),
             output: None,
             more: Map::new(),
         }
@@ -144,6 +147,20 @@ impl Check {
         self
     }
 
+    /// A fact, where it is known.
+    pub(super) fn with_known(self, name: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// The last thing that went wrong there, be it over or not.
+    pub(super) fn with_last(self, last: Option<&LastError>) -> Self {
+        self.with_known("lastError", last.map(|last| last.error.clone()))
+            .with_known("lastErrorTime", last.map(|last| time(last.at_ms)))
+    }
+
     /// Says more, if there is more to say, and how bad it is.
     pub(super) fn judge(mut self, verdict: Verdict, output: Option<String>) -> Self {
         if output.is_some() {
@@ -152,6 +169,10 @@ impl Check {
         }
         self
     }
+}
+
+pub(super) fn time(unix_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(unix_ms).unwrap_or_default().to_string()
 }
 
 #[cfg(test)]
@@ -375,6 +396,63 @@ mod tests {
     }
 
     #[test]
+    fn what_is_found_and_what_of_it_is_unread_is_told_by_provider() {
+        let counted = ingest::ProviderStatus {
+            sources: 3,
+            unread_bytes: 55,
+            newest_event_ms: Some(NOW_MS),
+            ..Default::default()
+        };
+        let report = report(ingest(move |i| {
+            i.providers.insert("codex", counted);
+            i.last_sweep_ms = NOW_MS;
+        }));
+        let found = &report["checks"]["sources:found"][0];
+        assert_eq!((&found["componentId"], &found["observedValue"]), (&json!("codex"), &json!(3)));
+        assert_eq!(found["newestEvent"], "2026-05-28T20:26:40Z");
+        let unread = &report["checks"]["sources:unread"][0];
+        assert_eq!(unread["componentId"], "codex");
+        assert_eq!(
+            (&unread["observedValue"], &unread["observedUnit"]),
+            (&json!(55), &json!("bytes"))
+        );
+        assert_eq!(report["checks"]["watcher:folders"][0]["lastSweep"], "2026-05-28T20:26:40Z");
+    }
+
+    #[test]
+    fn what_went_wrong_last_is_told_when_it_is_over() {
+        let last = || Some(LastError { error: "disk I/O error".to_owned(), at_ms: NOW_MS - 1_000 });
+        let report = report(writer(move |w| {
+            (w.failures, w.last_error) = (4, last());
+            let mart = MartStatus { name: "daily_mart", ..Default::default() };
+            w.marts = vec![MartStatus {
+                last_error: last(),
+                last_refresh_ms: Some(NOW_MS),
+                last_duration_us: 350,
+                ..mart
+            }];
+        }));
+        for check in ["writer:errors", "marts:lag"] {
+            let check = &report["checks"][check][0];
+            assert_eq!(check["status"], "pass", "it is over");
+            assert_eq!(check["lastError"], "disk I/O error");
+            assert_eq!(check["lastErrorTime"], "2026-05-28T20:26:39Z");
+        }
+        assert_eq!(report["checks"]["writer:errors"][0]["failures"], 4);
+        assert_eq!(report["checks"]["marts:lag"][0]["lastRefresh"], "2026-05-28T20:26:40Z");
+        assert_eq!(report["checks"]["marts:lag"][0]["lastRefreshUs"], 350);
+    }
+
+    #[test]
+    fn a_disk_that_is_nearly_full_warns() {
+        let left = |bytes: u64| writer(move |w| w.disk_free_bytes = Some(bytes));
+        let warned = check("database:disk", "warn", left((64 << 20) - 1));
+        assert_eq!(warned["output"], "only 67.1 MB are left on the disk of the database");
+        assert_eq!(warned["observedUnit"], "bytes");
+        check("database:disk", "pass", left(64 << 20));
+    }
+
+    #[test]
     fn marts_say_how_far_behind_they_are() {
         let mart = MartStatus { name: "daily_mart", watermark: 40, ..Default::default() };
         let behind = |ms: u64, error: Option<&str>| {
@@ -425,7 +503,7 @@ mod tests {
             "pass",
             writer(|w| w.unpriced = [("gpt-99".to_owned(), 5)].into()),
         );
-        assert_eq!(unpriced["observedValue"], 1);
+        assert_eq!((&unpriced["observedValue"], &unpriced["calls"]), (&json!(1), &json!(5)));
         assert_eq!(unpriced["output"], "no price is known for gpt-99 (5 calls)");
     }
 

@@ -1,14 +1,16 @@
 //! HTTP on loopback: what the daemon knows, for reading only.
 //!
 //! A request passes [`guard`], then the table in [`route`]; each resource has a file of its own.
-//! Health is answered from [`Live`] alone, marts by [`readers`]. Nothing here changes anything.
+//! Health and metrics are answered from [`Live`] alone, marts by [`readers`]. Nothing here changes anything.
 
 mod checks;
 mod connection;
 mod error;
+mod exposition;
 mod guard;
 mod health;
 mod marts;
+mod metrics;
 mod probes;
 mod query;
 mod readers;
@@ -37,7 +39,7 @@ use readers::Readers;
 type Response = hyper::Response<Full<Bytes>>;
 
 /// Every path that is answered, for those who ask for another.
-const PATHS: [&str; 4] = ["/livez", "/readyz", "/health", "/api/v1/marts/{mart}"];
+const PATHS: [&str; 5] = ["/livez", "/readyz", "/health", "/metrics", "/api/v1/marts/{mart}"];
 
 /// Whether the port is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,6 +139,7 @@ async fn route(app: &App, request: &Parts) -> Result<Response, Problem> {
         ["livez"] => Ok(probes::livez(&app.live)),
         ["readyz"] => Ok(probes::readyz(&app.live)),
         ["health"] => Ok(health::get(&app.live)),
+        ["metrics"] => Ok(metrics::get(&app.live)),
         ["api", ..] if app.live.store.get().is_none() => {
             Err(Problem::new(Code::Starting, "the database is being opened"))
         }

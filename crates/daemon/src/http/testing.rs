@@ -101,6 +101,7 @@ impl Database {
             complete: false,
             restates: false,
             amends: false,
+            heard: None,
         };
         self.store.append(std::slice::from_mut(&mut batch)).unwrap();
         self.store.refresh().unwrap();

@@ -74,6 +74,7 @@ impl Input {
             complete: self.complete,
             restates: self.complete && !self.amends,
             amends: self.amends,
+            heard: None,
         }
     }
 }

@@ -148,6 +148,7 @@ pub(crate) fn batch(events: impl IntoIterator<Item = UsageEvent>) -> Batch {
         complete: false,
         restates: false,
         amends: false,
+        heard: None,
     }
 }
 

@@ -3,15 +3,16 @@
 use std::fs;
 use std::future::Future;
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::time::timeout;
+use usage::Batch;
 
 use super::{Home, batch, event, options, value};
 use crate::connection::{checkpoint, file_len};
 use crate::data_dir::beside;
-use crate::{Job, Options, QueueState, StoreError, Writer, WriterHandle, WriterStatus};
+use crate::{Histogram, Job, Options, QueueState, StoreError, Writer, WriterHandle, WriterStatus};
 
 /// Waits for what must happen; a test fails rather than hangs.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -68,6 +69,28 @@ async fn the_first_append_after_a_quiet_spell_is_refreshed_at_once_and_news_of_i
     assert_eq!(refreshed.borrow().version, 1);
     soon(handle.flush()).await.unwrap();
     assert_eq!(refreshed.borrow().version, 2);
+}
+
+#[tokio::test]
+async fn what_was_heard_of_counts_as_fresh_once_the_marts_show_it() {
+    let home = Home::new();
+    let (writer, handle) = writer_of(&home, options());
+    tokio::spawn(writer.run());
+    let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+    // The third says nothing new, the fourth was found by a sweep.
+    for (key, heard) in [("a", ago(5)), ("b", ago(100)), ("a", ago(100)), ("c", None)] {
+        handle.append(Batch { heard, ..batch([event(key)]) }).await.unwrap();
+        soon(handle.flush()).await.unwrap();
+    }
+    let status = handle.status().borrow().clone();
+    let seconds = status.freshness.sum().as_secs();
+    assert!((105..130).contains(&seconds), "{seconds}");
+    assert_eq!(status.freshness.count(), 2);
+    let at_most_a_minute = status.freshness.cumulative()[Histogram::BOUNDS_US.len() - 1];
+    assert_eq!(at_most_a_minute, 1, "it counts from the first word, not from the commit");
+    assert_eq!((status.appends.count(), status.refreshes.count()), (4, 3));
+    assert_eq!(status.providers["codex"], status.tally);
+    assert_eq!((status.tally.appended, status.tally.unchanged), (3, 1));
 }
 
 #[tokio::test]
@@ -130,7 +153,9 @@ async fn h38_a_full_disk_is_waited_out_and_nothing_is_lost() {
     assert_eq!(reader.seq().unwrap(), 0);
     soon(db.call(|db| db.pragma_update(None, "max_page_count", 1_000_000))).await.unwrap();
     soon(handle.flush()).await.unwrap();
-    assert_eq!(handle.status().borrow().queue, QueueState::Flowing);
+    let status = handle.status().borrow().clone();
+    assert_eq!(status.queue, QueueState::Flowing);
+    assert!(status.failures >= 1 && status.last_error.unwrap().error.contains("full"));
     assert_eq!(reader.seq().unwrap(), 500);
     assert!(reader.check(5).unwrap().is_sound());
 }
@@ -164,7 +189,8 @@ async fn a_mart_that_fails_is_left_as_it_was_and_the_others_move_on() {
     let broken = "CREATE TRIGGER broken BEFORE INSERT ON session_mart
         BEGIN SELECT RAISE(ABORT, 'broken'); END";
     other.execute_batch(broken).unwrap();
-    handle.append(batch([event("b")])).await.unwrap();
+    let heard = Some(Instant::now());
+    handle.append(Batch { heard, ..batch([event("b")]) }).await.unwrap();
     soon(handle.flush()).await.unwrap();
     let failed = |status: &WriterStatus| {
         let failed = status.marts.iter().filter(|mart| mart.error.is_some());
@@ -173,12 +199,16 @@ async fn a_mart_that_fails_is_left_as_it_was_and_the_others_move_on() {
     let status = handle.status().borrow().clone();
     assert_eq!(failed(&status), [("session_mart", 1)]);
     assert!(status.marts.iter().all(|mart| mart.watermark == 2 || mart.error.is_some()));
+    assert_eq!(status.freshness.count(), 0, "one of them does not show it");
     let calls = || value::<i64>(&other, "SELECT sum(message_count) FROM session_mart");
     assert_eq!(calls(), 1);
     // It is tried again without any news, at the latest with the next look around.
     other.execute_batch("DROP TRIGGER broken").unwrap();
-    until(&handle, |status| failed(status).is_empty()).await;
+    let status = until(&handle, |status| failed(status).is_empty()).await;
     assert_eq!(calls(), 2);
+    let once = status.marts.iter().find(|mart| mart.name == "session_mart").unwrap();
+    let last = once.last_error.as_ref().unwrap();
+    assert!(once.failures >= 1 && last.error.contains("broken") && last.at_ms > 0, "{once:?}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use tokio::time::sleep;
 
 use super::schedule::Backoff;
-use super::{QueueState, Writer};
+use super::{LastError, QueueState, Writer};
 use crate::StoreError;
 use crate::connection::{self, Failure};
 use crate::data_dir::beside;
@@ -161,6 +161,8 @@ impl Writer {
                 }
             };
             let error = format!("cannot {doing}: {error}");
+            status.failures += 1;
+            status.last_error = Some(LastError { error: error.clone(), at_ms: (self.now_ms)() });
             status.queue = QueueState::Retrying { since, attempts, error };
         });
     }

@@ -1,16 +1,19 @@
 //! What the writer tells about itself, so that health and metrics never have to ask the database.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use crate::connection::file_len;
 use crate::data_dir::beside;
-use crate::events::Tally;
+use crate::events::{Appended, Tally};
 use crate::marts::{self, MartRefresh, Refresh};
 use crate::meta;
+
+use super::histogram::Histogram;
 
 /// The writer at one moment.
 #[derive(Clone, Debug, Default)]
@@ -22,13 +25,26 @@ pub struct WriterStatus {
     pub marts: Vec<MartStatus>,
     /// What was done to events since the start.
     pub tally: Tally,
+    /// The same by provider.
+    pub providers: BTreeMap<String, Tally>,
+    /// From the first word of what was written to the commit of the refresh that shows it in all
+    /// marts. What only a sweep found has no such time.
+    pub freshness: Histogram,
+    /// How long the transactions took that append, and those that refresh all marts.
+    pub appends: Histogram,
+    pub refreshes: Histogram,
     /// When events were last committed; `None` before the first time since the start.
     pub last_commit: Option<Instant>,
     pub queue: QueueState,
+    /// How often something could not be stored and was tried again, and why the last time.
+    pub failures: u64,
+    pub last_error: Option<LastError>,
     /// Why the last look after the write-ahead log failed. It grows until one succeeds.
     pub wal_error: Option<String>,
     pub db_bytes: u64,
     pub wal_bytes: u64,
+    /// Room left for the database on its disk; `None` where the system does not say.
+    pub disk_free_bytes: Option<u64>,
     /// Models of calls that no price is known for, and how many calls: the most frequent first.
     pub unpriced: Arc<[(String, i64)]>,
     /// When the writer last turned over.
@@ -49,6 +65,16 @@ pub struct MartStatus {
     pub total_duration_us: u64,
     /// Why the last refresh left it as it was.
     pub error: Option<String>,
+    /// How many refreshes did, and why the last of them.
+    pub failures: u64,
+    pub last_error: Option<LastError>,
+}
+
+/// Something that went wrong, be it over or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    pub error: String,
+    pub at_ms: i64,
 }
 
 /// Whether what arrives can be stored.
@@ -97,6 +123,8 @@ impl WriterStatus {
     pub(crate) fn measure_files(&mut self, path: &Path) {
         self.db_bytes = file_len(path);
         self.wal_bytes = file_len(&beside(path, "-wal"));
+        self.disk_free_bytes =
+            rustix::fs::statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     }
 
     /// The writer turns over.
@@ -104,20 +132,36 @@ impl WriterStatus {
         self.heartbeat = Some(Instant::now());
     }
 
-    pub(crate) fn committed(&mut self, tally: Tally, seq: i64) {
-        self.tally.add(tally);
-        self.seq = seq;
+    pub(crate) fn committed(&mut self, appended: &Appended, took: Duration) {
+        self.tally.add(appended.tally);
+        for (provider, tally) in &appended.providers {
+            self.providers.entry(provider.clone()).or_default().add(*tally);
+        }
+        self.seq = appended.seq;
+        self.appends.observe(took);
         self.beat();
         self.last_commit = self.heartbeat;
     }
 
-    pub(crate) fn refreshed(&mut self, refresh: &Refresh, now_ms: i64) {
+    /// A refresh shows what was `heard` of at these times, unless some mart failed: then there is no
+    /// saying when all of them will.
+    pub(crate) fn refreshed(
+        &mut self,
+        refresh: &Refresh,
+        took: Duration,
+        heard: &[Instant],
+        now_ms: i64,
+    ) {
         for report in &refresh.marts {
             if let Some(mart) = self.marts.iter_mut().find(|mart| mart.name == report.name) {
                 mart.refreshed(report, refresh.seq, now_ms);
             }
         }
         self.beat();
+        self.refreshes.observe(took);
+        if !self.any_mart_failed() {
+            heard.iter().for_each(|heard| self.freshness.observe(heard.elapsed()));
+        }
     }
 
     /// Whether the database was closed before its last events were in the marts.
@@ -137,7 +181,10 @@ impl MartStatus {
         self.total_duration_us += self.last_duration_us;
         self.refreshes += 1;
         self.error = report.error.as_ref().map(ToString::to_string);
-        if self.error.is_none() {
+        if let Some(error) = &self.error {
+            self.failures += 1;
+            self.last_error = Some(LastError { error: error.clone(), at_ms: now_ms });
+        } else {
             self.watermark = seq;
             self.last_refresh_ms = Some(now_ms);
         }
