@@ -93,11 +93,21 @@ fn write(heard: &Receiver<Said>) {
     }
 }
 
-/// 75: another instance holds the data directory; 78: configuration; 1: anything else.
+/// What was asked for makes no sense, in words for whoever asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUsage(pub(crate) String);
+
+/// 2: wrong usage; 75: another instance holds the data directory; 78: configuration; 1: anything
+/// else.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if cause.is::<ConfigError>() {
             return 78;
+        }
+        let question = cause.downcast_ref::<store::ReadError>();
+        if cause.is::<WrongUsage>() || question.is_some_and(store::ReadError::is_bad_question) {
+            return 2;
         }
         let fault = cause
             .downcast_ref::<store::LockError>()

@@ -4,6 +4,7 @@
 //! Nothing here knows a provider, watches a file or looks up the time or the environment: the lock,
 //! the clock, the time zone and the prices are handed in.
 
+mod backup;
 mod cells;
 mod check;
 mod checkpoints;
@@ -11,6 +12,7 @@ mod connection;
 mod data_dir;
 mod error;
 mod events;
+mod export;
 mod extras;
 mod ledger;
 mod mart_query;
@@ -37,10 +39,12 @@ use rusqlite::Connection;
 use usage::Batch;
 use usage::pricing::PriceBook;
 
+pub use backup::{Backup, BackupError, BackupStep};
 pub use check::{CheckReport, Finding};
 pub use data_dir::{DataDir, is_remote};
 pub use error::{Fault, LockError, StoreError};
 pub use events::{Appended, Tally};
+pub use export::{ExportError, ExportFilter, ExportSink, Exported, Field};
 pub use mart_query::{MartPage, MartQuery};
 pub use marts::{Mart, MartRefresh, Refresh};
 pub use reader::{Project, ProviderTotals, ReadError, Reader, Watermark};

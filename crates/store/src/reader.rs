@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, Transaction};
 use usage::{Checkpoint, Skips};
 
 use crate::check::{self, CheckReport};
@@ -53,6 +53,29 @@ pub enum ReadError {
     BadCursor { value: String },
     #[error("the {mart} mart does not tell {filter}s apart")]
     NoSuchFilter { mart: &'static str, filter: &'static str },
+    #[error("no usage is stored of the {what} {value:?}{}", hint(what, known))]
+    Unknown {
+        what: &'static str,
+        value: String,
+        /// What there is instead, or, of projects, what is alike.
+        known: Vec<String>,
+    },
+}
+
+fn hint(what: &str, known: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut names = known.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if known.len() > SHOWN {
+        names += &format!(" and {} more", known.len() - SHOWN);
+    }
+    match (what, known.is_empty()) {
+        ("project", true) => {
+            "\nhint: give its whole path; `tallyd export marts project` lists all".into()
+        }
+        ("project", false) => format!("\nhint: there is {names}"),
+        (_, true) => String::new(),
+        (_, false) => format!("\nhint: there are {names}"),
+    }
 }
 
 impl ReadError {
@@ -65,7 +88,13 @@ impl ReadError {
 
     /// Whether the question itself was at fault.
     pub fn is_bad_question(&self) -> bool {
-        matches!(self, Self::BadDay { .. } | Self::BadCursor { .. } | Self::NoSuchFilter { .. })
+        matches!(
+            self,
+            Self::BadDay { .. }
+                | Self::BadCursor { .. }
+                | Self::NoSuchFilter { .. }
+                | Self::Unknown { .. }
+        )
     }
 }
 
@@ -110,7 +139,7 @@ pub struct Project {
 #[derive(Debug)]
 pub struct Reader {
     pub(crate) db: Connection,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     deadline: Deadline,
     pub(crate) patience: Duration,
 }
@@ -202,12 +231,14 @@ impl Reader {
     /// `max_findings` differences are described; all are counted.
     pub fn check(&self, max_findings: usize) -> Result<CheckReport, ReadError> {
         let mut zone = Zone::new(&self.time_zone()?)?;
+        let moment = self.moment()?;
+        check::check(&moment, &mut zone, max_findings).map_err(|source| self.error(source))
+    }
+
+    /// One moment of the database, for as long as it is looked at.
+    pub(crate) fn moment(&self) -> Result<Transaction<'_>, ReadError> {
         self.deadline.lift();
-        let mut check = || {
-            let moment = self.db.unchecked_transaction()?;
-            check::check(&moment, &mut zone, max_findings)
-        };
-        check().map_err(|source| self.error(source))
+        self.db.unchecked_transaction().map_err(|source| self.error(source))
     }
 
     /// Runs a query that sees one moment of the database.
@@ -223,7 +254,7 @@ impl Reader {
         read().map_err(|source| self.error(source))
     }
 
-    fn error(&self, source: rusqlite::Error) -> ReadError {
+    pub(crate) fn error(&self, source: rusqlite::Error) -> ReadError {
         if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
             return ReadError::TooSlow;
         }

@@ -1,8 +1,10 @@
 //! One file per command.
 
 mod backfill;
+mod backup;
 mod check;
 mod config;
+mod export;
 mod providers;
 mod rebuild;
 mod reprice;
@@ -44,6 +46,8 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reprice { unpriced, since, json } => {
             reprice::run(&config, &Which { unpriced, since }, json)
         }
+        Command::Export { what } => export::run(&config, what),
+        Command::Backup { file, force, json } => backup::run(&config, &file, force, json),
         Command::Check(json) => check::run(&config, json),
         Command::Status(json) => status::run(&config, json),
         Command::Providers(json) => providers::run(&config, json),
