@@ -234,7 +234,6 @@ impl Partial {
     }
 
     /// Nobody else has the file, and some disks know no locks: it is opened without any.
-    #[expect(clippy::disallowed_methods, reason = "only store opens databases")]
     fn open(&self, how: OpenFlags) -> rusqlite::Result<Connection> {
         let flags = how | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         Connection::open_with_flags_and_vfs(&self.path, flags, c"unix-none")
