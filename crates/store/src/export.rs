@@ -282,8 +282,7 @@ impl Select {
         self.values.extend(values);
         let places = vec!["?"; self.values.len() - before].join(", ");
         if !places.is_empty() {
-            // No index but the one that gives the order.
-            self.conditions.push(format!("+{column} IN ({places})"));
+            self.conditions.push(format!("{column} IN ({places})"));
         }
     }
 
