@@ -6,6 +6,7 @@
 mod agents;
 mod architecture;
 mod corpus;
+mod export;
 mod fault;
 mod files;
 mod http;

@@ -74,6 +74,21 @@ pub(crate) enum Command {
     /// One line of today's figures, for a prompt or a status bar
     #[command(after_help = today::help())]
     Today(today::Arguments),
+    /// Print every row, as CSV or as JSON lines, to be read by another program
+    Export {
+        #[command(subcommand)]
+        what: Export,
+    },
+    /// Copy the database, also while the service runs, and verify the copy
+    Backup {
+        /// Where the copy goes
+        file: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        json: Json,
+    },
     /// Verify the database: integrity, cells, marts; exit 1 if anything differs
     Check(Json),
     /// Is it running, how fresh is it, what was found
@@ -82,6 +97,37 @@ pub(crate) enum Command {
     Providers(Json),
     /// Effective settings and where each came from
     Config(Json),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Export {
+    /// Every call and prompt, in the order of their times
+    Events(ExportOptions),
+    /// The rows of marts, in the order of their keys
+    Marts {
+        /// Which: daily, model_day, project, provider_day, session. CSV holds one; with jsonl the
+        /// default is all
+        #[arg(value_name = "MART", value_parser = parse_mart)]
+        marts: Vec<&'static store::Mart>,
+        #[command(flatten)]
+        options: ExportOptions,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportOptions {
+    /// CSV with a header line, or one JSON object per line
+    #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
+    pub(crate) format: ExportFormat,
+    /// Of sessions and projects, those that were active within the days
+    #[command(flatten)]
+    pub(crate) which: report::Which,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    Csv,
+    Jsonl,
 }
 
 #[derive(Args, Clone, Copy, Debug)]

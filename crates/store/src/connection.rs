@@ -150,7 +150,8 @@ pub(crate) fn is_damaged(database: &Path) -> bool {
     looked.is_err_and(|error| Failure::of(&error) == Failure::Damaged)
 }
 
-fn verdict(db: &Connection, check: &str) -> rusqlite::Result<()> {
+/// Fails as a damaged database does unless one of SQLite's checks says ok.
+pub(crate) fn verdict(db: &Connection, check: &str) -> rusqlite::Result<()> {
     let verdict: String = db.query_row(&format!("PRAGMA {check}"), [], |row| row.get(0))?;
     if verdict == "ok" {
         return Ok(());

@@ -100,6 +100,11 @@ pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
+/// Whether a path is that of a database, or of what belongs to it.
+pub(crate) fn is_of_database(path: &Path, database: &Path) -> bool {
+    ["", "-wal", "-shm", "-journal", ".lock"].iter().any(|suffix| path == beside(database, suffix))
+}
+
 /// Whether a path is served by another machine. The write-ahead log needs memory shared between all
 /// processes that use it: one machine only; and what another machine changes is not heard of.
 #[cfg(target_os = "linux")]

@@ -66,7 +66,7 @@ pub(crate) struct Resolved {
     pub(crate) since: Option<Date>,
     pub(crate) until: Option<Date>,
     providers: Vec<String>,
-    project_ids: Vec<i64>,
+    pub(crate) project_ids: Vec<i64>,
     models: Vec<String>,
 }
 
@@ -98,17 +98,28 @@ impl Resolved {
 
     pub(crate) fn conditions_but_days(&self) -> (Vec<String>, Vec<Value>) {
         let (mut conditions, mut values) = (Vec::new(), Vec::new());
-        let mut any_of = |column: &str, of: Vec<Value>| {
-            if !of.is_empty() {
-                conditions.push(format!("{column} IN ({})", vec!["?"; of.len()].join(", ")));
-                values.extend(of);
+        for (column, any_of) in self.values() {
+            if !any_of.is_empty() {
+                conditions.push(one_of(column, any_of.len()));
+                values.extend(any_of);
             }
-        };
-        any_of("provider", self.providers.iter().cloned().map(Value::Text).collect());
-        any_of("project_id", self.project_ids.iter().copied().map(Value::Integer).collect());
-        any_of("model", self.models.iter().cloned().map(Value::Text).collect());
+        }
         (conditions, values)
     }
+
+    /// What a column has to be one of, unless it is nothing.
+    pub(crate) fn values(&self) -> [(&'static str, Vec<Value>); 3] {
+        [
+            ("provider", self.providers.iter().cloned().map(Value::Text).collect()),
+            ("project_id", self.project_ids.iter().copied().map(Value::Integer).collect()),
+            ("model", self.models.iter().cloned().map(Value::Text).collect()),
+        ]
+    }
+}
+
+/// The condition that a column has one of so many values.
+pub(crate) fn one_of(column: &str, values: usize) -> String {
+    format!("{column} IN ({})", vec!["?"; values].join(", "))
 }
 
 const KNOWN_PROVIDERS: &str = "SELECT DISTINCT provider FROM project_cells ORDER BY 1";

@@ -4,6 +4,7 @@
 //! Nothing here knows a provider, watches a file or looks up the time or the environment: the lock,
 //! the clock, the time zone and the prices are handed in.
 
+mod backup;
 mod blocks;
 mod cells;
 mod check;
@@ -12,6 +13,7 @@ mod connection;
 mod data_dir;
 mod error;
 mod events;
+mod export;
 mod extras;
 mod filter;
 mod ledger;
@@ -40,11 +42,13 @@ use rusqlite::Connection;
 use usage::Batch;
 use usage::pricing::PriceBook;
 
+pub use backup::{Backup, BackupError, BackupStep};
 pub use blocks::{BLOCK_MS, Block, Burn};
 pub use check::{CheckReport, Finding};
 pub use data_dir::{DataDir, is_remote};
 pub use error::{Fault, LockError, StoreError};
 pub use events::{Appended, Tally};
+pub use export::{ExportError, ExportSink, Exported, Field};
 pub use filter::Filter;
 pub use mart_query::{MartPage, MartQuery};
 pub use marts::{Mart, MartRefresh, Refresh};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::civil::Date;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, Transaction};
 use usage::{Checkpoint, Skips};
 
 use crate::check::{self, CheckReport};
@@ -127,7 +127,7 @@ pub struct Project {
 #[derive(Debug)]
 pub struct Reader {
     pub(crate) db: Connection,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     deadline: Deadline,
     pub(crate) patience: Duration,
 }
@@ -225,12 +225,14 @@ impl Reader {
     /// `max_findings` differences are described; all are counted.
     pub fn check(&self, max_findings: usize) -> Result<CheckReport, ReadError> {
         let mut zone = Zone::new(&self.time_zone()?)?;
+        let moment = self.moment()?;
+        check::check(&moment, &mut zone, max_findings).map_err(|source| self.error(source))
+    }
+
+    /// One moment of the database, for as long as it is looked at.
+    pub(crate) fn moment(&self) -> Result<Transaction<'_>, ReadError> {
         self.deadline.lift();
-        let mut check = || {
-            let moment = self.db.unchecked_transaction()?;
-            check::check(&moment, &mut zone, max_findings)
-        };
-        check().map_err(|source| self.error(source))
+        self.db.unchecked_transaction().map_err(|source| self.error(source))
     }
 
     /// Runs a query that sees one moment of the database.
@@ -246,7 +248,7 @@ impl Reader {
         read().map_err(|source| self.error(source))
     }
 
-    fn error(&self, source: rusqlite::Error) -> ReadError {
+    pub(crate) fn error(&self, source: rusqlite::Error) -> ReadError {
         if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
             return ReadError::TooSlow;
         }

@@ -9,7 +9,7 @@ use jiff::{Span, Timestamp};
 
 use crate::StoreError;
 
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// A time zone, and the names of the days seen so far.
 #[derive(Clone, Debug)]

@@ -1,8 +1,10 @@
 //! One file per command.
 
 mod backfill;
+mod backup;
 mod check;
 mod config;
+mod export;
 mod providers;
 mod rebuild;
 pub(crate) mod report;
@@ -47,6 +49,8 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Report(arguments) => report::run(&config, &arguments),
         Command::Today(arguments) => today::run(&config, &arguments),
+        Command::Export { what } => export::run(&config, what),
+        Command::Backup { file, force, json } => backup::run(&config, &file, force, json),
         Command::Check(json) => check::run(&config, json),
         Command::Status(json) => status::run(&config, json),
         Command::Providers(json) => providers::run(&config, json),

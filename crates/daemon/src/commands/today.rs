@@ -8,11 +8,11 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 use store::{Block, Figures, Filter, ReadError, Reader};
 
-use super::report::{Of, Usage, blocks, figure_columns, object};
+use super::report::{Of, blocks, figure_columns, object};
 use crate::budgets::{self, Standing};
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::output;
+use crate::output::{self, WrongUsage};
 use crate::text;
 
 #[derive(Args, Clone, Debug)]
@@ -85,7 +85,7 @@ enum Part {
     Place(&'static str),
 }
 
-fn parse(format: &str) -> Result<Vec<Part>, Usage> {
+fn parse(format: &str) -> Result<Vec<Part>, WrongUsage> {
     let mut parts = vec![Part::Text(String::new())];
     let text = |parts: &mut Vec<Part>, c: char| match parts.last_mut() {
         Some(Part::Text(text)) => text.push(c),
@@ -115,9 +115,9 @@ fn parse(format: &str) -> Result<Vec<Part>, Usage> {
     Ok(parts)
 }
 
-fn unknown(name: &str) -> Usage {
+fn unknown(name: &str) -> WrongUsage {
     let names: Vec<String> = PLACEHOLDERS.iter().map(|(name, _)| format!("{{{name}}}")).collect();
-    Usage(format!(
+    WrongUsage(format!(
         "{{{name}}} is nothing that --format knows\nhint: it knows {}; {{{{ is a brace",
         names.join(" ")
     ))

@@ -78,7 +78,14 @@ impl Mart {
 
     /// Whether the table has a column of that name.
     pub(crate) fn has_column(&self, name: &str) -> bool {
-        self.table.lines().any(|line| line.split_whitespace().next() == Some(name))
+        self.columns().any(|column| column == name)
+    }
+
+    /// The names of the columns: those of a table stand four spaces in, one a line.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &'static str> {
+        let lines = self.table.lines().filter_map(|line| line.strip_prefix("    "));
+        let names = lines.filter_map(|line| line.split(' ').next());
+        names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
     }
 
     fn grain_list(&self) -> String {

@@ -1,7 +1,9 @@
 //! Tests of the whole store, and what they share.
 
 mod append;
+mod backup;
 mod damage;
+mod export;
 mod histories;
 mod open;
 mod oracle;

@@ -82,7 +82,7 @@ SEARCH projects USING INTEGER PRIMARY KEY (rowid=?)
 ";
 
 /// The steps of a plan, without the numbers that SQLite gives to subqueries.
-fn plan(db: &Connection, sql: &str) -> String {
+pub(super) fn plan(db: &Connection, sql: &str) -> String {
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
     let steps = steps.map(|step| {

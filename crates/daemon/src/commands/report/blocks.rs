@@ -6,9 +6,9 @@ use serde_json::Value;
 use store::{Block, Figures, Filter, ReadError, Reader};
 
 use super::layout::{self, Screen};
-use super::{Arguments, Told, Usage, csv, figure_columns, object};
+use super::{Arguments, Told, csv, figure_columns, object};
 use crate::config::Config;
-use crate::output;
+use crate::output::{self, WrongUsage};
 use crate::table::Align;
 use crate::text;
 
@@ -26,7 +26,7 @@ pub(super) fn run(
     if !arguments.by.is_empty() || arguments.sort.is_some() {
         let text =
             "blocks go by time and are told apart by nothing else: leave out --by and --sort";
-        return Err(Usage(text.to_owned()).into());
+        return Err(WrongUsage(text.to_owned()).into());
     }
     let filter = filter(reader, told)?;
     let told = Told {

@@ -15,7 +15,7 @@ use store::{DataDir, Dimension, Figures, Filter, Reader, Report, ReportQuery, Re
 use crate::budgets::{self, Standing};
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::output;
+use crate::output::{self, WrongUsage};
 use crate::range::{Day, Last, Range};
 use crate::text;
 
@@ -128,11 +128,6 @@ pub(crate) struct Arguments {
 /// Sessions that a table shows if nothing is said.
 const SESSIONS: u32 = 50;
 
-/// Wrong usage that only shows once the figures are known, or arguments that do not go together.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
-
 pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(&config.data_dir)?;
     let now_ms = now_ms();
@@ -169,7 +164,7 @@ impl Which {
     /// The filter that is meant, with days of the zone that days are counted in.
     pub(crate) fn filter(&self, today: Date) -> anyhow::Result<Filter> {
         let range = Range { since: self.since, until: self.until, last: self.last };
-        let (since, until) = range.days(today).map_err(Usage)?;
+        let (since, until) = range.days(today).map_err(WrongUsage)?;
         Ok(Filter { since, until, ..self.of.filter()? })
     }
 }
@@ -192,19 +187,19 @@ impl Of {
 }
 
 impl Arguments {
-    fn query(&self, filter: &Filter) -> Result<ReportQuery, Usage> {
+    fn query(&self, filter: &Filter) -> Result<ReportQuery, WrongUsage> {
         let first = self.kind.dimension();
         let mut by = vec![first];
         for more in self.by.iter().map(|by| by.dimension()) {
             if by.contains(&more) {
-                return Err(Usage(format!("the report tells {} apart already", plural(more))));
+                return Err(WrongUsage(format!("the report tells {} apart already", plural(more))));
             }
             by.push(more);
         }
         let is_by_time = matches!(first, Dimension::Day | Dimension::Week | Dimension::Month);
         let sort = match (self.sort, first) {
             (Some(Sort::Last), _) if by != [Dimension::Session] => {
-                return Err(Usage("only the session report is sorted by `last`".to_owned()));
+                return Err(WrongUsage("only the session report is sorted by `last`".to_owned()));
             }
             (Some(sort), _) => sort.sort_by(),
             (None, Dimension::Session) if by.len() == 1 => SortBy::Last,
