@@ -1,10 +1,11 @@
-//! Rows of a mart, filtered and in pages.
+//! Rows of a mart, filtered, in any order, and in pages.
 
 use jiff::civil::Date;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::Value as Json;
 
+use crate::filter::{Filter, Known};
 use crate::marts::Mart;
 use crate::zone::Zone;
 use crate::{ReadError, meta};
@@ -15,10 +16,9 @@ pub struct MartQuery {
     pub mart: &'static Mart,
     pub since: Option<String>,
     pub until: Option<String>,
-    pub provider: Option<String>,
-    /// A project's path, or its id.
-    pub project: Option<String>,
-    pub model: Option<String>,
+    pub filter: Filter,
+    /// `None` is the order of the key.
+    pub order: Option<Order>,
     pub limit: usize,
     /// [`MartPage::next`] of the page before.
     pub cursor: Option<String>,
@@ -27,20 +27,32 @@ pub struct MartQuery {
 impl MartQuery {
     /// The first `limit` rows of a mart.
     pub fn new(mart: &'static Mart, limit: usize) -> Self {
-        Self {
-            mart,
-            since: None,
-            until: None,
-            provider: None,
-            project: None,
-            model: None,
-            limit,
-            cursor: None,
-        }
+        let filter = Filter::default();
+        Self { mart, since: None, until: None, filter, order: None, limit, cursor: None }
     }
 }
 
-/// Rows of a mart in the order of its key.
+/// Rows by one of their columns; equal ones by the key of the mart, in the same direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub column: String,
+    pub descending: bool,
+}
+
+impl Order {
+    /// As it is written: `cost_nanousd`, or `-cost_nanousd` for the largest first.
+    pub fn parse(text: &str) -> Self {
+        let (column, descending) =
+            text.strip_prefix('-').map_or((text, false), |column| (column, true));
+        Self { column: column.to_owned(), descending }
+    }
+
+    fn written(&self) -> String {
+        format!("{}{}", if self.descending { "-" } else { "" }, self.column)
+    }
+}
+
+/// Rows of a mart in the order that was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MartPage {
     pub columns: Vec<String>,
@@ -52,30 +64,47 @@ pub struct MartPage {
     pub next: Option<String>,
 }
 
-/// The conditions of a [`MartQuery`] in SQL.
-#[derive(Default)]
+/// A [`MartQuery`] in SQL.
+#[derive(Debug)]
 pub(crate) struct Select {
     conditions: Vec<String>,
     values: Vec<Value>,
+    /// The columns that rows are sorted by.
+    sorted_by: Vec<&'static str>,
+    descending: bool,
 }
 
 impl Select {
-    pub(crate) fn of(query: &MartQuery, zone: &Zone) -> Result<Self, ReadError> {
-        let mut select = Self::default();
+    pub(crate) fn of(query: &MartQuery, known: Known, zone: &Zone) -> Result<Self, ReadError> {
+        let mut select = Self::ordered(query)?;
         select.days(query, zone)?;
-        if let Some(provider) = &query.provider {
-            select.column(query.mart, "provider", &["provider"], provider)?;
-        }
-        if let Some(model) = &query.model {
-            select.column(query.mart, "model", &["model", "primary_model"], model)?;
-        }
-        if let Some(project) = &query.project {
-            select.project(query.mart, project)?;
-        }
+        let mart = query.mart;
+        select.one_of(mart, "provider", &["provider"], known.providers)?;
+        select.one_of(mart, "model", &["model", "primary_model"], known.models)?;
+        select.one_of(mart, "project", &["project_id"], known.projects)?;
         if let Some(cursor) = &query.cursor {
-            select.after(query.mart, cursor)?;
+            select.after(query, cursor)?;
         }
         Ok(select)
+    }
+
+    fn ordered(query: &MartQuery) -> Result<Self, ReadError> {
+        let mart = query.mart;
+        let mut sorted_by = mart.grain.to_vec();
+        let mut descending = false;
+        if let Some(order) = &query.order {
+            let column = mart.columns().find(|column| *column == order.column);
+            let column = column.ok_or_else(|| ReadError::NoSuchColumn {
+                mart: mart.short_name(),
+                column: order.column.clone(),
+                columns: mart.columns().collect(),
+            })?;
+            // The same order, without a rounded number in the cursor.
+            let column = if column == "cost_usd" { "cost_nanousd" } else { column };
+            sorted_by.insert(0, column);
+            descending = order.descending;
+        }
+        Ok(Self { conditions: Vec::new(), values: Vec::new(), sorted_by, descending })
     }
 
     /// Marts without a day are asked what was active in the range.
@@ -86,8 +115,7 @@ impl Select {
             if by_day {
                 self.push("day >= ?", Value::Text(day.to_string()));
             } else {
-                let start_ms = zone.start_ms(day).unwrap_or(i64::MIN);
-                self.push("last_ts_ms >= ?", Value::Integer(start_ms));
+                self.push("last_ts_ms >= ?", Value::Integer(start_of(day, zone)));
             }
         }
         if let Some(value) = &query.until {
@@ -95,58 +123,66 @@ impl Select {
             if by_day {
                 self.push("day <= ?", Value::Text(day.to_string()));
             } else {
-                let next = day.tomorrow().ok().and_then(|next| zone.start_ms(next));
-                self.push("first_ts_ms < ?", Value::Integer(next.unwrap_or(i64::MAX)));
+                self.push("first_ts_ms < ?", Value::Integer(end_of(day, zone)));
             }
         }
         Ok(())
     }
 
-    fn column(
+    fn one_of(
         &mut self,
         mart: &'static Mart,
         filter: &'static str,
         columns: &[&str],
-        value: &str,
+        values: Vec<Value>,
     ) -> Result<(), ReadError> {
+        if values.is_empty() {
+            return Ok(());
+        }
         let column = columns.iter().find(|column| mart.has_column(column));
         let Some(column) = column else {
             return Err(ReadError::NoSuchFilter { mart: mart.short_name(), filter });
         };
-        self.push(&format!("{column} = ?"), Value::Text(value.into()));
+        self.conditions.push(one_of(column, values.len()));
+        self.values.extend(values);
         Ok(())
     }
 
-    fn project(&mut self, mart: &'static Mart, project: &str) -> Result<(), ReadError> {
-        if !mart.has_column("project_id") {
-            return Err(ReadError::NoSuchFilter { mart: mart.short_name(), filter: "project" });
-        }
-        match project.parse() {
-            Ok(id) => self.push("project_id = ?", Value::Integer(id)),
-            Err(_) => self.push(
-                "project_id = (SELECT id FROM projects WHERE projects.path = ?)",
-                Value::Text(project.into()),
-            ),
-        }
-        Ok(())
-    }
-
-    fn after(&mut self, mart: &Mart, cursor: &str) -> Result<(), ReadError> {
+    /// A cursor is the values that the last row was sorted by. One of another order than the key's
+    /// begins with the order: it would lead somewhere in any other.
+    fn after(&mut self, query: &MartQuery, cursor: &str) -> Result<(), ReadError> {
         let bad = || ReadError::BadCursor { value: cursor.into() };
-        let key: Vec<Json> = serde_json::from_str(cursor).map_err(|_| bad())?;
-        if key.len() != mart.grain.len() {
+        let mut parts: Vec<Json> = serde_json::from_str(cursor).map_err(|_| bad())?;
+        if let Some(order) = &query.order {
+            if parts.first() != Some(&Json::from(order.written())) {
+                return Err(bad());
+            }
+            parts.remove(0);
+        }
+        if parts.len() != self.sorted_by.len() {
             return Err(bad());
         }
-        for part in key {
-            self.values.push(match part {
-                Json::String(text) => Value::Text(text),
-                Json::Number(number) => Value::Integer(number.as_i64().ok_or_else(bad)?),
+        for (part, column) in parts.into_iter().zip(&self.sorted_by) {
+            self.values.push(match (part, query.mart.is_text(column)) {
+                (Json::String(text), true) => Value::Text(text),
+                (Json::Number(number), false) => Value::Integer(number.as_i64().ok_or_else(bad)?),
                 _ => return Err(bad()),
             });
         }
-        let places = vec!["?"; mart.grain.len()].join(", ");
-        self.conditions.push(format!("({}) > ({places})", mart.grain.join(", ")));
+        let places = vec!["?"; self.sorted_by.len()].join(", ");
+        let beyond = if self.descending { "<" } else { ">" };
+        self.conditions.push(format!("({}) {beyond} ({places})", self.keys().join(", ")));
         Ok(())
+    }
+
+    /// What rows are sorted by: a text that is missing sorts as an empty one, since nothing lies
+    /// before or after null.
+    fn keys(&self) -> Vec<String> {
+        let key = |column: &&'static str| match *column {
+            "cwd" | "primary_model" => format!("ifnull({column}, '')"),
+            column => column.to_owned(),
+        };
+        self.sorted_by.iter().map(key).collect()
     }
 
     fn push(&mut self, condition: &str, value: Value) {
@@ -154,39 +190,71 @@ impl Select {
         self.values.push(value);
     }
 
-    pub(crate) fn page(&self, db: &Connection, query: &MartQuery) -> rusqlite::Result<MartPage> {
-        const WATERMARK: &str = "SELECT last_event_id FROM mart_watermark WHERE mart_name = ?1";
-        let mart = query.mart;
-        let mut sql = format!("SELECT * FROM {}", mart.name);
+    fn sql(&self, query: &MartQuery) -> String {
+        let mut sql = format!("SELECT * FROM {}", query.mart.name);
         if !self.conditions.is_empty() {
             sql += &format!(" WHERE {}", self.conditions.join(" AND "));
         }
+        let direction = if self.descending { " DESC" } else { "" };
+        let keys: Vec<_> = self.keys().iter().map(|key| format!("{key}{direction}")).collect();
         // One row more than asked for tells whether there is a next page.
-        sql +=
-            &format!(" ORDER BY {} LIMIT {}", mart.grain.join(", "), query.limit.saturating_add(1));
-        let mut statement = db.prepare_cached(&sql)?;
-        let columns: Vec<String> =
-            statement.column_names().into_iter().map(str::to_owned).collect();
-        let rows =
-            statement.query_map(params_from_iter(&self.values), |row| json(row, columns.len()))?;
-        let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        sql + &format!(" ORDER BY {} LIMIT {}", keys.join(", "), query.limit.saturating_add(1))
+    }
+
+    pub(crate) fn page(&self, db: &Connection, query: &MartQuery) -> rusqlite::Result<MartPage> {
+        const WATERMARK: &str = "SELECT last_event_id FROM mart_watermark WHERE mart_name = ?1";
+        let (columns, mut rows) = rows(db, &self.sql(query), &self.values)?;
         let more = rows.len() > query.limit;
         rows.truncate(query.limit);
-        let last = rows.last().filter(|_| more);
-        let next = last.map(|row| {
-            let key = mart.grain.iter().map(|name| {
-                let place = columns.iter().position(|column| column == name);
-                place.map_or(Json::Null, |place| row[place].clone())
-            });
-            Json::Array(key.collect()).to_string()
-        });
-        let watermark = db.prepare_cached(WATERMARK)?.query_row([mart.name], |row| row.get(0))?;
+        let next = rows.last().filter(|_| more).map(|row| self.cursor(query, &columns, row));
+        let watermark =
+            db.prepare_cached(WATERMARK)?.query_row([query.mart.name], |row| row.get(0))?;
         Ok(MartPage { columns, rows, watermark, epoch: meta::epoch(db)?, next })
+    }
+
+    fn cursor(&self, query: &MartQuery, columns: &[String], row: &[Json]) -> String {
+        let order = query.order.iter().map(|order| Json::from(order.written()));
+        let values = self.sorted_by.iter().map(|name| {
+            let place = columns.iter().position(|column| column == name);
+            match place.map_or(&Json::Null, |place| &row[place]) {
+                Json::Null => Json::from(""),
+                value => value.clone(),
+            }
+        });
+        Json::Array(order.chain(values).collect()).to_string()
     }
 }
 
-fn parse_day(value: &str) -> Result<Date, ReadError> {
+/// The condition that a column has one of so many values.
+pub(crate) fn one_of(column: &str, values: usize) -> String {
+    format!("{column} IN ({})", vec!["?"; values].join(", "))
+}
+
+pub(crate) fn parse_day(value: &str) -> Result<Date, ReadError> {
     value.parse().map_err(|_| ReadError::BadDay { value: value.into() })
+}
+
+/// The first millisecond of a day.
+pub(crate) fn start_of(day: Date, zone: &Zone) -> i64 {
+    zone.start_ms(day).unwrap_or(i64::MIN)
+}
+
+/// The first millisecond after a day.
+pub(crate) fn end_of(day: Date, zone: &Zone) -> i64 {
+    day.tomorrow().ok().and_then(|next| zone.start_ms(next)).unwrap_or(i64::MAX)
+}
+
+/// The names of the columns, and all rows as JSON.
+pub(crate) fn rows(
+    db: &Connection,
+    sql: &str,
+    values: &[Value],
+) -> rusqlite::Result<(Vec<String>, Vec<Vec<Json>>)> {
+    let mut statement = db.prepare_cached(sql)?;
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let rows = statement.query_map(params_from_iter(values), |row| json(row, columns.len()))?;
+    let rows = rows.collect::<rusqlite::Result<_>>()?;
+    Ok((columns, rows))
 }
 
 fn json(row: &Row<'_>, columns: usize) -> rusqlite::Result<Vec<Json>> {

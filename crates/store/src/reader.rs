@@ -14,7 +14,9 @@ use usage::{Checkpoint, Skips};
 use crate::check::{self, CheckReport};
 use crate::connection::{Failure, awaiting_restore, open_reader};
 use crate::data_dir::database_in;
-use crate::mart_query::{MartPage, MartQuery, Select};
+use crate::event_query::{self, EventPage, EventQuery};
+use crate::mart_query::{self, MartPage, MartQuery};
+use crate::news::{self, Moment, News};
 use crate::zone::Zone;
 use crate::{Fault, StoreError, checkpoints, marts, meta, migrate};
 
@@ -53,6 +55,15 @@ pub enum ReadError {
     BadCursor { value: String },
     #[error("the {mart} mart does not tell {filter}s apart")]
     NoSuchFilter { mart: &'static str, filter: &'static str },
+    #[error("the {mart} mart has no column {column:?}")]
+    NoSuchColumn { mart: &'static str, column: String, columns: Vec<&'static str> },
+    #[error("there is no {filter} {value:?} in the database")]
+    NoSuchValue {
+        filter: &'static str,
+        value: String,
+        /// All there are, where they are few.
+        known: Vec<String>,
+    },
 }
 
 impl ReadError {
@@ -65,7 +76,14 @@ impl ReadError {
 
     /// Whether the question itself was at fault.
     pub fn is_bad_question(&self) -> bool {
-        matches!(self, Self::BadDay { .. } | Self::BadCursor { .. } | Self::NoSuchFilter { .. })
+        matches!(
+            self,
+            Self::BadDay { .. }
+                | Self::BadCursor { .. }
+                | Self::NoSuchFilter { .. }
+                | Self::NoSuchColumn { .. }
+                | Self::NoSuchValue { .. }
+        )
     }
 }
 
@@ -143,8 +161,26 @@ impl Reader {
 
     pub fn mart(&self, query: &MartQuery) -> Result<MartPage, ReadError> {
         let zone = Zone::new(&self.time_zone()?)?;
-        let select = Select::of(query, &zone)?;
+        let known = self.read(|db| query.filter.known(db))??;
+        let select = mart_query::Select::of(query, known, &zone)?;
         self.read(|db| select.page(db, query))
+    }
+
+    pub fn events(&self, query: &EventQuery) -> Result<EventPage, ReadError> {
+        let zone = Zone::new(&self.time_zone()?)?;
+        let known = self.read(|db| query.filter.known(db))??;
+        let span = self.read(|db| event_query::span(db, &query.sessions, &known.projects))??;
+        let mut select = event_query::Select::of(query, known, &zone)?;
+        if let Some(span) = span {
+            select.within(span);
+        }
+        self.read(|db| select.page(db, query.limit))
+    }
+
+    /// The marts, and what changed in them since an earlier moment.
+    pub fn news(&self, since: Option<Moment>, now_ms: i64) -> Result<News, ReadError> {
+        let today = Zone::new(&self.time_zone()?)?.day(now_ms);
+        self.read(|db| news::news(db, since, &today))
     }
 
     /// What is known of each provider. Times after `now_ms` by more than two days are not believed.
@@ -270,7 +306,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn watermarks(db: &Connection) -> rusqlite::Result<Vec<Watermark>> {
+pub(crate) fn watermarks(db: &Connection) -> rusqlite::Result<Vec<Watermark>> {
     const WATERMARKS: &str =
         "SELECT mart_name, last_event_id, last_refresh_ts FROM mart_watermark ORDER BY mart_name";
     let mut watermarks = db.prepare_cached(WATERMARKS)?;

@@ -80,6 +80,18 @@ impl From<ReadError> for Problem {
             ReadError::BadDay { .. } => Self::new(Code::BadParameter, detail),
             ReadError::BadCursor { .. } => Self::new(Code::BadCursor, detail),
             ReadError::NoSuchFilter { .. } => Self::new(Code::UnknownParameter, detail),
+            ReadError::NoSuchColumn { columns, .. } => {
+                Self::new(Code::BadParameter, detail).with_allowed(columns)
+            }
+            ReadError::NoSuchValue { filter, known, .. } => {
+                let detail = match filter {
+                    "model" => format!("{detail}; see /api/v1/marts/model_day for those there are"),
+                    "project" => format!("{detail}; see /api/v1/marts/project for those there are"),
+                    "session" => format!("{detail}; see /api/v1/marts/session for those there are"),
+                    _ => detail,
+                };
+                Self::new(Code::UnknownValue, detail).with_allowed(known)
+            }
             ReadError::TooSlow => Self::new(Code::Timeout, detail),
             _ => {
                 tracing::error!("cannot answer from the database: {detail}");
