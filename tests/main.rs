@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod agents;
+mod api;
 mod architecture;
 mod corpus;
 mod fault;
@@ -15,4 +16,5 @@ mod privacy;
 mod reprice;
 mod service;
 mod settings;
+mod stream;
 mod support;

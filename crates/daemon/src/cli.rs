@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{parse_day, parse_mart};
+use crate::commands::{parse_mart, report, today};
+use crate::range::parse_day;
 
 /// Counts what AI coding agents use: reads their logs, keeps the figures in a local SQLite file.
 #[derive(Debug, Parser)]
@@ -68,6 +69,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         json: Json,
     },
+    /// What was used, by day, session, project, agent or model
+    Report(report::Arguments),
+    /// One line of today's figures, for a prompt or a status bar
+    #[command(after_help = today::help())]
+    Today(today::Arguments),
     /// Verify the database: integrity, cells, marts; exit 1 if anything differs
     Check(Json),
     /// Is it running, how fresh is it, what was found

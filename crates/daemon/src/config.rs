@@ -15,6 +15,8 @@ use providers::Env;
 use toml::{Table, Value};
 use usage::pricing::{PriceBook, PriceRow, PriceRows};
 
+use crate::budgets::Budget;
+
 /// The settings of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -33,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) max_line: usize,
     pub(crate) providers: BTreeMap<&'static str, ProviderConfig>,
     pub(crate) prices: PriceBook,
+    pub(crate) budgets: Vec<Budget>,
     /// Each setting as text, with its origin, in the order of [`KEYS`].
     pub(crate) shown: Vec<Shown>,
 }
@@ -126,7 +129,7 @@ const KEYS: [Key; 7] = [
 ];
 
 /// Tables of the file beside the plain keys.
-const TABLES: [&str; 2] = ["prices", "providers"];
+const TABLES: [&str; 3] = ["budgets", "prices", "providers"];
 const PROVIDER_KEYS: [&str; 2] = ["enabled", "roots"];
 
 /// The environment the process was started with.
@@ -166,6 +169,7 @@ impl Config {
         let time_zone = layers.time_zone(system_time_zone.as_deref(), &mut shown)?;
         let providers = layers.providers(&mut shown)?;
         let prices = layers.prices(&mut shown)?;
+        let budgets = layers.budgets(&mut shown)?;
         Ok(Self {
             file_exists: table.is_some(),
             file: file.clone(),
@@ -179,6 +183,7 @@ impl Config {
             max_line: usize::try_from(max_line).unwrap_or(64) << 20,
             providers,
             prices,
+            budgets,
             shown,
             env,
         })
@@ -470,9 +475,28 @@ impl Layers<'_> {
         }
         Ok(book)
     }
+
+    fn budgets(&self, shown: &mut Vec<Shown>) -> Result<Vec<Budget>, ConfigError> {
+        let Some(value) = self.table.and_then(|t| t.get("budgets")) else { return Ok(Vec::new()) };
+        let budgets = crate::budgets::parse(value, &self.file_place())?;
+        for budget in &budgets {
+            let (name, usd) = (budget.name(), crate::text::money(budget.nanousd));
+            shown.push(Shown {
+                key: "budgets".into(),
+                value: format!("{usd} ({name})"),
+                origin: Origin::File,
+            });
+        }
+        Ok(budgets)
+    }
 }
 
-fn check_key(place: &str, prefix: &str, key: &str, known: &[&str]) -> Result<(), ConfigError> {
+pub(crate) fn check_key(
+    place: &str,
+    prefix: &str,
+    key: &str,
+    known: &[&str],
+) -> Result<(), ConfigError> {
     if known.contains(&key) {
         return Ok(());
     }

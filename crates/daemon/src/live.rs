@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::budgets::Standing;
+
 /// Where the daemon is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -31,6 +33,8 @@ pub(crate) struct Live {
     pub(crate) data_dir: PathBuf,
     /// The configuration that was asked for last and refused, with the reason.
     pub(crate) config_error: watch::Receiver<Option<String>>,
+    /// How the budgets stood when they were last looked up.
+    pub(crate) budgets: watch::Receiver<Vec<Standing>>,
     pub(crate) now_ms: fn() -> i64,
     pub(crate) started: Instant,
 }

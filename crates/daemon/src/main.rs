@@ -1,5 +1,6 @@
 //! `tallyd`: arguments in, exit code out.
 
+mod budgets;
 mod cli;
 mod clock;
 mod commands;
@@ -8,9 +9,11 @@ mod engine;
 mod http;
 mod live;
 mod output;
+mod range;
 mod run;
 mod signals;
 mod supervisor;
+mod table;
 mod text;
 
 use std::process::ExitCode;

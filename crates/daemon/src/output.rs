@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::commands::report::Usage;
 use crate::config::ConfigError;
 
 /// Texts that wait for standard error. When nobody reads it, what comes beyond is lost.
@@ -93,17 +94,21 @@ fn write(heard: &Receiver<Said>) {
     }
 }
 
-/// 75: another instance holds the data directory; 78: configuration; 1: anything else.
+/// 2: wrong usage; 75: another instance holds the data directory; 78: configuration; 1: anything else.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if cause.is::<ConfigError>() {
             return 78;
         }
+        let read = cause.downcast_ref::<store::ReadError>();
+        if cause.is::<Usage>() || read.is_some_and(store::ReadError::is_bad_question) {
+            return 2;
+        }
         let fault = cause
             .downcast_ref::<store::LockError>()
             .map(store::LockError::fault)
             .or_else(|| cause.downcast_ref::<store::StoreError>().map(store::StoreError::fault))
-            .or_else(|| cause.downcast_ref::<store::ReadError>().map(store::ReadError::fault));
+            .or_else(|| read.map(store::ReadError::fault));
         match fault {
             Some(store::Fault::Held) => return 75,
             Some(store::Fault::Config) => return 78,

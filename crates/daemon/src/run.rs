@@ -11,6 +11,7 @@ use store::{StoreError, WriterHandle};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::budgets;
 use crate::clock::now_ms;
 use crate::commands::{AWAITED, root_state, tokens};
 use crate::config::{Config, Flags};
@@ -63,6 +64,7 @@ struct Service {
     http_stop: watch::Sender<bool>,
     supervisor: Supervisor,
     progress: ProgressLine,
+    budgets: budgets::Keeper,
     /// The service manager has been told that the service is up.
     announced: bool,
     /// Everything was read once; the marts are asked to show it.
@@ -97,6 +99,7 @@ impl Service {
         let (phase, phase_seen) = watch::channel(Phase::Starting);
         let (ingest_status, ingest_seen) = watch::channel(ingest::Status::default());
         let (config_error, config_error_seen) = watch::channel(None);
+        let (budgets, standings) = budgets::Keeper::new();
         let view = Arc::new(OnceLock::new());
         let live = Live {
             phase: phase_seen,
@@ -104,6 +107,7 @@ impl Service {
             store: Arc::clone(&view),
             data_dir: config.data_dir.clone(),
             config_error: config_error_seen,
+            budgets: standings,
             now_ms,
             started: Instant::now(),
         };
@@ -137,6 +141,7 @@ impl Service {
             http_stop,
             supervisor: Supervisor::new(),
             progress: ProgressLine::new(),
+            budgets,
             announced: false,
             caught_up: false,
             ready_told: false,
@@ -237,6 +242,10 @@ impl Service {
                 self.progress.show(&describe_progress(&ingest.progress, self.started.elapsed()));
             }
         }
+        if phase == Phase::Ready {
+            let seq = self.handle.status().borrow().seq;
+            self.budgets.tick(&self.config.budgets, &self.config.data_dir, seq);
+        }
         self.supervisor.feed(self.is_alive(&ingest));
         let text = self.describe(&ingest);
         let is_news = phase == Phase::Ready && !self.ready_told;
@@ -313,6 +322,7 @@ impl Service {
                 }
                 ingest.stop().await?;
                 self.config = config;
+                self.budgets.forget();
                 let prices = Arc::new(self.config.prices.clone());
                 self.handle.send(store::Job::Prices(prices)).await?;
                 self.handle.flush().await?;

@@ -1,6 +1,4 @@
-//! Figures as people read them: separators, units, aligned tables.
-
-use std::fmt::Write as _;
+//! Figures as people read them: separators, units.
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn count(n: impl Into<i128>) -> String {
@@ -17,6 +15,28 @@ pub(crate) fn count(n: impl Into<i128>) -> String {
         text.push(digit);
     }
     text
+}
+
+/// `1234567` as `1.23M`: where there is no room.
+pub(crate) fn short_count(n: i64) -> String {
+    const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
+    let sign = if n < 0 { "-" } else { "" };
+    let n = u128::from(n.unsigned_abs());
+    let (mut unit, mut scale) = (0, 1);
+    let rounded = |scale: u128, digits: u128| (n * digits + scale / 2) / scale;
+    while rounded(scale, 1) >= 1_000 && unit + 1 < UNITS.len() {
+        unit += 1;
+        scale *= 1_000;
+    }
+    let (tenths, hundredths) = (rounded(scale, 10), rounded(scale, 100));
+    let digits = if unit > 0 && hundredths < 1_000 {
+        format!("{}.{:02}", hundredths / 100, hundredths % 100)
+    } else if unit > 0 && tenths < 1_000 {
+        format!("{}.{}", tenths / 10, tenths % 10)
+    } else {
+        count(i128::try_from(rounded(scale, 1)).unwrap_or(i128::MAX))
+    };
+    format!("{sign}{digits}{}", UNITS[unit])
 }
 
 /// Nano-dollars as `$1,234.56`.
@@ -94,40 +114,6 @@ pub(crate) fn ago(now_ms: i64, then_ms: i64) -> String {
     }
 }
 
-/// Which way a column of a table leans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Align {
-    Left,
-    Right,
-}
-
-/// Rows under headings, each column as wide as its widest cell.
-pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
-    let widths: Vec<usize> = columns
-        .iter()
-        .enumerate()
-        .map(|(i, (name, _))| {
-            let cells = rows.iter().filter_map(|row| row.get(i));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(name.chars().count())
-        })
-        .collect();
-    let mut text = String::new();
-    let headings = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-    for row in std::iter::once(&headings).chain(rows) {
-        let mut line = String::new();
-        for ((cell, width), (_, align)) in row.iter().zip(&widths).zip(columns) {
-            // Writing to a string cannot fail.
-            _ = match align {
-                Align::Left => write!(line, "{cell:<width$}  "),
-                Align::Right => write!(line, "{cell:>width$}  "),
-            };
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -190,9 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn tables_align() {
-        let rows = vec![vec!["a".into(), "1,000".into()], vec!["bcd".into(), "7".into()]];
-        let text = table(&[("name", Align::Left), ("n", Align::Right)], &rows);
-        assert_eq!(text, "name      n\na     1,000\nbcd       7\n");
+    fn large_counts_have_three_digits_and_a_unit() {
+        assert_eq!(short_count(999), "999");
+        assert_eq!(short_count(1_000), "1.00k");
+        assert_eq!(short_count(12_345), "12.3k");
+        assert_eq!(short_count(999_499), "999k");
+        assert_eq!(short_count(999_500), "1.00M");
+        assert_eq!(short_count(1_234_567_890), "1.23G");
+        assert_eq!(short_count(-12_345), "-12.3k");
+        assert_eq!(short_count(i64::MAX), "9,223,372T");
     }
 }

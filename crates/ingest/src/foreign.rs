@@ -95,12 +95,11 @@ pub(crate) fn ask<T>(
             let log = log_of(path).ok_or(ForeignError::Changed)?;
             let answered = answer(&open(path, SHARED)?, patience, ask);
             drop(lock);
-            if let Err(e) = clear_up(path, &log) {
-                tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
-            }
+            clear_up(path, Some(&log));
             answered
         }
         Way::Shared => {
+            let log = log_of(path);
             let db = open(path, SHARED)?;
             let is_readable = guard(&db, patience);
             if is_readable.as_ref().is_err_and(is_hot_journal)
@@ -109,8 +108,11 @@ pub(crate) fn ask<T>(
                 drop(db);
                 return as_copy((path, &before, "-journal"), scratch, patience, ask);
             }
-            is_readable.map_err(ForeignError::Sqlite)?;
-            Ok(ask(&db)?)
+            let answered = is_readable.map_err(ForeignError::Sqlite).and_then(|()| Ok(ask(&db)?));
+            drop(db);
+            // By now it may keep one, and be closed again.
+            clear_up(path, log.as_ref());
+            answered
         }
         Way::Quiet => {
             let answered = answer(&open(path, "immutable=1")?, patience, ask);
@@ -237,22 +239,34 @@ fn lock_out_closing(path: &Path) -> Result<File, ForeignError> {
     Ok(file)
 }
 
-/// Who replaces a database by another file asks for no lock. If he took away the log after we had seen
-/// it, SQLite has made an empty one for us. It goes as SQLite would take it away: while nobody else has
-/// the database open.
-fn clear_up(path: &Path, before: &Fingerprint) -> io::Result<()> {
-    let is_ours = |now: &Fingerprint| now.size == 0 && !fingerprint::same_file(now, before);
-    let Some(made) = log_of(path).filter(is_ours) else { return Ok(()) };
+/// Takes away an empty log that is there because of us: SQLite has made it as the right one went
+/// unexpectedly (whoever replaces a database by another file asks for no lock), or its owner has closed
+/// the database while we read.
+fn clear_up(path: &Path, before: Option<&Fingerprint>) {
+    let Some(log) = log_of(path).filter(|log| log.size == 0) else { return };
+    let is_made = before.is_none_or(|before| !fingerprint::same_file(&log, before));
+    let patience = if is_made { BUSY } else { Duration::ZERO };
+    if let Err(e) = remove_log(path, &log, patience) {
+        tracing::debug!(source.path = %path.display(), "cannot clear up: {e}");
+    }
+}
+
+/// As SQLite does it: while nobody else has the database open.
+fn remove_log(path: &Path, log: &Fingerprint, patience: Duration) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let begun = Instant::now();
     while let Err(e) = fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if begun.elapsed() > BUSY {
+        if begun.elapsed() >= patience {
             return Err(e.into());
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
-    if log_of(path).is_some_and(|now| now.size == 0 && fingerprint::same_file(&now, &made)) {
+    if log_of(path).is_some_and(|now| now.size == 0 && fingerprint::same_file(&now, log)) {
         fs::remove_file(beside(path, "-wal"))?;
+        match fs::remove_file(beside(path, "-shm")) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -569,15 +583,19 @@ mod tests {
     /// Whoever puts another database in its place may take away the log without a lock.
     #[test]
     fn h50_a_log_that_was_made_for_us_goes_unless_the_owner_has_it_open() {
-        let (_dir, path, owner) = place();
+        let (dir, path, owner) = place();
         drop(owner);
         let log = beside(&path, "-wal");
         let other = fingerprint::of(&fs::metadata(&path).unwrap());
+        for before in [None, Some(&other)] {
+            fs::write(&log, "").unwrap();
+            clear_up(&path, before);
+            assert!(!log.exists());
+        }
         fs::write(&log, "").unwrap();
-        clear_up(&path, &log_of(&path).unwrap()).unwrap();
-        assert!(log.exists(), "it was there before");
-        clear_up(&path, &other).unwrap();
-        assert!(!log.exists());
+        fs::write(beside(&path, "-shm"), "x").unwrap();
+        clear_up(&path, log_of(&path).as_ref());
+        assert_eq!(listing(dir.path()).len(), 1, "as its owner would have left it");
         let mut owner = owner_who(&path, "DELETE FROM t; PRAGMA wal_checkpoint(TRUNCATE)");
         while !log.exists() || count(&path).is_ok_and(|rows| rows > 0) {
             assert_eq!(owner.try_wait().unwrap(), None);
@@ -585,8 +603,8 @@ mod tests {
         while fs::metadata(&log).unwrap().len() > 0 {
             assert_eq!(owner.try_wait().unwrap(), None);
         }
-        clear_up(&path, &other).unwrap_err();
-        assert!(log.exists());
+        clear_up(&path, Some(&other));
+        assert!(log.exists(), "somebody has it open");
         drop(owner.stdin.take());
         assert!(owner.wait().unwrap().success());
         assert!(!log.exists());

@@ -336,6 +336,10 @@ impl Schedule {
                 *present = true;
             }
             if self.sources.all[id].is_dirty() {
+                // What was written just before it was watched was not heard.
+                if self.first_pass.is_none() || scope == Scope::Part {
+                    self.sources.all[id].echoes = 0;
+                }
                 self.mark(id, queue);
             }
         }

@@ -4,19 +4,17 @@
 //! corrected keeps its time and so its place, though its id moves on.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::Connection;
 use serde_json::Value as Json;
 
-use crate::filter::{Filter, Known, Unseen, unseen};
-use crate::mart_query::{end_of, one_of, parse_day, rows, start_of};
+use crate::filter::{Filter, Resolved, one_of};
+use crate::mart_query::{end_of, rows, start_of};
 use crate::zone::Zone;
 use crate::{ReadError, meta};
 
-/// Events, narrowed down. Days are inclusive.
+/// Events, narrowed down.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
-    pub since: Option<String>,
-    pub until: Option<String>,
     pub filter: Filter,
     pub sessions: Vec<String>,
     pub limit: usize,
@@ -36,6 +34,25 @@ pub struct EventPage {
     pub next: Option<String>,
 }
 
+pub(crate) fn page(
+    db: &Connection,
+    query: &EventQuery,
+    zone: &Zone,
+) -> rusqlite::Result<Result<EventPage, ReadError>> {
+    let filter = match query.filter.resolve(db)? {
+        Ok(filter) => filter,
+        Err(unknown) => return Ok(Err(unknown)),
+    };
+    let span = match span(db, &query.sessions, &filter.project_ids)? {
+        Ok(span) => span,
+        Err(unknown) => return Ok(Err(unknown)),
+    };
+    Ok(match Select::of(query, &filter, span, zone) {
+        Ok(select) => Ok(select.page(db, query.limit)?),
+        Err(error) => Err(error),
+    })
+}
+
 /// An [`EventQuery`] in SQL.
 #[derive(Debug)]
 pub(crate) struct Select {
@@ -47,14 +64,20 @@ pub(crate) struct Select {
 }
 
 impl Select {
-    pub(crate) fn of(query: &EventQuery, known: Known, zone: &Zone) -> Result<Self, ReadError> {
-        let (conditions, values) = (Vec::new(), Vec::new());
-        let mut select = Self { from_ms: i64::MIN, to_ms: i64::MAX, conditions, values };
-        if let Some(since) = &query.since {
-            select.from_ms = start_of(parse_day(since)?, zone);
-        }
-        if let Some(until) = &query.until {
-            select.to_ms = end_of(parse_day(until)?, zone).saturating_sub(1);
+    pub(crate) fn of(
+        query: &EventQuery,
+        filter: &Resolved,
+        (first_ms, last_ms): (i64, i64),
+        zone: &Zone,
+    ) -> Result<Self, ReadError> {
+        let since = filter.since.map_or(i64::MIN, |day| start_of(day, zone));
+        let until = filter.until.map_or(i64::MAX, |day| end_of(day, zone).saturating_sub(1));
+        let (conditions, values) = filter.conditions_but_days();
+        let (from_ms, to_ms) = (first_ms.max(since), last_ms.min(until));
+        let mut select = Self { from_ms, to_ms, conditions, values };
+        if !query.sessions.is_empty() {
+            select.conditions.push(one_of("session_id", query.sessions.len()));
+            select.values.extend(query.sessions.iter().cloned().map(Value::Text));
         }
         if let Some(cursor) = &query.cursor {
             let (ts_ms, id) = parse_cursor(cursor)?;
@@ -62,25 +85,7 @@ impl Select {
             select.conditions.push("(+ts_ms, +e.id) < (?, ?)".into());
             select.values.extend([ts_ms, id].map(Value::Integer));
         }
-        let sessions = query.sessions.iter().cloned().map(Value::Text).collect();
-        for (column, values) in [
-            ("provider", known.providers),
-            ("project_id", known.projects),
-            ("model", known.models),
-            ("session_id", sessions),
-        ] {
-            if !values.is_empty() {
-                select.conditions.push(one_of(column, values.len()));
-                select.values.extend(values);
-            }
-        }
         Ok(select)
-    }
-
-    /// Sessions and projects are found among other events by when they were active.
-    pub(crate) fn within(&mut self, (first_ms, last_ms): (i64, i64)) {
-        self.from_ms = self.from_ms.max(first_ms);
-        self.to_ms = self.to_ms.min(last_ms);
     }
 
     pub(crate) fn sql(&self, limit: usize) -> String {
@@ -101,7 +106,7 @@ impl Select {
         )
     }
 
-    pub(crate) fn page(&self, db: &Connection, limit: usize) -> rusqlite::Result<EventPage> {
+    fn page(&self, db: &Connection, limit: usize) -> rusqlite::Result<EventPage> {
         let bounds = [self.from_ms, self.to_ms].map(Value::Integer);
         let values: Vec<Value> = bounds.into_iter().chain(self.values.clone()).collect();
         let (columns, mut rows) = rows(db, &self.sql(limit), &values)?;
@@ -126,42 +131,49 @@ fn parse_cursor(cursor: &str) -> Result<(i64, i64), ReadError> {
     }
 }
 
-/// From the first to the last event of these sessions, or else of these projects. Without it a
-/// session of last year would be looked for among all events since.
-pub(crate) fn span(
+pub(crate) const OF_SESSION: &str = "SELECT min(first_ts_ms), max(last_ts_ms)
+    FROM (SELECT DISTINCT provider FROM project_cells)
+    CROSS JOIN usage_cells INDEXED BY usage_cells_session USING (provider)
+    WHERE session_id = ?1 AND message_count + user_message_count > 0";
+pub(crate) const OF_PROJECT: &str = "SELECT min(first_ts_ms), max(last_ts_ms)
+    FROM usage_cells INDEXED BY usage_cells_project
+    WHERE project_id = ?1 AND message_count + user_message_count > 0";
+
+/// From the first to the last event of these sessions, or else of these projects: without it, those
+/// of last year would be looked for among all events since.
+fn span(
     db: &Connection,
     sessions: &[String],
-    projects: &[Value],
-) -> rusqlite::Result<Result<Option<(i64, i64)>, Unseen>> {
-    const OF_SESSION: &str = "SELECT min(first_ts_ms), max(last_ts_ms)
-        FROM (SELECT DISTINCT provider FROM project_cells)
-        CROSS JOIN usage_cells INDEXED BY usage_cells_session USING (provider)
-        WHERE session_id = ?1 AND message_count + user_message_count > 0";
-    const OF_PROJECT: &str = "SELECT min(first_ts_ms), max(last_ts_ms)
-        FROM usage_cells INDEXED BY usage_cells_project
-        WHERE project_id = ?1 AND message_count + user_message_count > 0";
-    let mut whole: Option<(i64, i64)> = None;
-    let join = |whole: Option<(i64, i64)>, (first, last): (i64, i64)| {
-        whole.map_or((first, last), |(from, to)| (from.min(first), to.max(last)))
-    };
-    let ask = |sql: &str, value: &Value| -> rusqlite::Result<Option<(i64, i64)>> {
-        db.prepare_cached(sql)?.query_row(params_from_iter([value]), |row| {
-            let (first, last): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
-            Ok(first.zip(last))
-        })
-    };
+    project_ids: &[i64],
+) -> rusqlite::Result<Result<(i64, i64), ReadError>> {
+    let mut spans = Vec::new();
     for session in sessions {
-        match ask(OF_SESSION, &Value::Text(session.clone()))? {
-            Some(span) => whole = Some(join(whole, span)),
-            None => return Ok(unseen("session", session)),
-        }
+        let Some(span) = span_of(db, OF_SESSION, Value::Text(session.clone()))? else {
+            return Ok(Err(unknown_session(db, session)?));
+        };
+        spans.push(span);
     }
     if sessions.is_empty() {
-        for project in projects {
-            if let Some(span) = ask(OF_PROJECT, project)? {
-                whole = Some(join(whole, span));
-            }
+        for id in project_ids {
+            // One that lost all its events has none to be found.
+            spans.push(span_of(db, OF_PROJECT, Value::Integer(*id))?.unwrap_or((i64::MAX, i64::MIN)));
         }
     }
-    Ok(Ok(whole))
+    let join = |a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1));
+    Ok(Ok(spans.into_iter().reduce(join).unwrap_or((i64::MIN, i64::MAX))))
+}
+
+fn span_of(db: &Connection, sql: &str, of: Value) -> rusqlite::Result<Option<(i64, i64)>> {
+    db.prepare_cached(sql)?.query_row([of], |row| {
+        let (first_ms, last_ms): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+        Ok(first_ms.zip(last_ms))
+    })
+}
+
+/// Offers the latest sessions instead.
+fn unknown_session(db: &Connection, session: &str) -> rusqlite::Result<ReadError> {
+    const LATEST: &str = "SELECT session_id FROM session_mart ORDER BY last_ts_ms DESC LIMIT 8";
+    let mut latest = db.prepare_cached(LATEST)?;
+    let known = latest.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(ReadError::Unknown { kind: "session", value: session.to_owned(), known })
 }

@@ -4,6 +4,7 @@
 //! Nothing here knows a provider, watches a file or looks up the time or the environment: the lock,
 //! the clock, the time zone and the prices are handed in.
 
+mod blocks;
 mod cells;
 mod check;
 mod checkpoints;
@@ -23,6 +24,7 @@ mod news;
 mod projects;
 mod reader;
 mod recompute;
+mod report;
 mod reprice;
 mod row;
 mod so_far;
@@ -40,6 +42,7 @@ use rusqlite::Connection;
 use usage::Batch;
 use usage::pricing::PriceBook;
 
+pub use blocks::{BLOCK_MS, Block, Burn};
 pub use check::{CheckReport, Finding};
 pub use data_dir::{DataDir, is_remote};
 pub use error::{Fault, LockError, StoreError};
@@ -48,8 +51,9 @@ pub use events::{Appended, Tally};
 pub use filter::Filter;
 pub use mart_query::{MartPage, MartQuery, Order};
 pub use marts::{Mart, MartRefresh, Refresh};
-pub use news::{Moment, News, Today};
+pub use news::{Moment, News};
 pub use reader::{Project, ProviderTotals, ReadError, Reader, Watermark};
+pub use report::{Dimension, Figures, Report, ReportQuery, ReportRow, SessionFacts, SortBy};
 pub use reprice::{Repriced, Which};
 pub use writer::{
     Job, JobSender, MartStatus, QueueState, Refreshed, Stopped, Writer, WriterHandle, WriterStatus,

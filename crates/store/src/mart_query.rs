@@ -5,17 +5,15 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::Value as Json;
 
-use crate::filter::{Filter, Known};
+use crate::filter::{Filter, Resolved, one_of};
 use crate::marts::Mart;
 use crate::zone::Zone;
 use crate::{ReadError, meta};
 
-/// Rows of a mart, narrowed down. Days are inclusive.
+/// Rows of a mart, narrowed down.
 #[derive(Clone, Debug)]
 pub struct MartQuery {
     pub mart: &'static Mart,
-    pub since: Option<String>,
-    pub until: Option<String>,
     pub filter: Filter,
     /// `None` is the order of the key.
     pub order: Option<Order>,
@@ -27,8 +25,7 @@ pub struct MartQuery {
 impl MartQuery {
     /// The first `limit` rows of a mart.
     pub fn new(mart: &'static Mart, limit: usize) -> Self {
-        let filter = Filter::default();
-        Self { mart, since: None, until: None, filter, order: None, limit, cursor: None }
+        Self { mart, filter: Filter::default(), order: None, limit, cursor: None }
     }
 }
 
@@ -64,9 +61,21 @@ pub struct MartPage {
     pub next: Option<String>,
 }
 
+pub(crate) fn page(
+    db: &Connection,
+    query: &MartQuery,
+    zone: &Zone,
+) -> rusqlite::Result<Result<MartPage, ReadError>> {
+    let select = query.filter.resolve(db)?.and_then(|filter| Select::of(query, &filter, zone));
+    Ok(match select {
+        Ok(select) => Ok(select.page(db, query)?),
+        Err(error) => Err(error),
+    })
+}
+
 /// A [`MartQuery`] in SQL.
 #[derive(Debug)]
-pub(crate) struct Select {
+struct Select {
     conditions: Vec<String>,
     values: Vec<Value>,
     /// The columns that rows are sorted by.
@@ -75,13 +84,12 @@ pub(crate) struct Select {
 }
 
 impl Select {
-    pub(crate) fn of(query: &MartQuery, known: Known, zone: &Zone) -> Result<Self, ReadError> {
+    fn of(query: &MartQuery, filter: &Resolved, zone: &Zone) -> Result<Self, ReadError> {
         let mut select = Self::ordered(query)?;
-        select.days(query, zone)?;
-        let mart = query.mart;
-        select.one_of(mart, "provider", &["provider"], known.providers)?;
-        select.one_of(mart, "model", &["model", "primary_model"], known.models)?;
-        select.one_of(mart, "project", &["project_id"], known.projects)?;
+        select.days(query.mart, filter, zone);
+        for (column, values) in filter.values() {
+            select.any_of(query.mart, column, values)?;
+        }
         if let Some(cursor) = &query.cursor {
             select.after(query, cursor)?;
         }
@@ -108,41 +116,39 @@ impl Select {
     }
 
     /// Marts without a day are asked what was active in the range.
-    fn days(&mut self, query: &MartQuery, zone: &Zone) -> Result<(), ReadError> {
-        let by_day = query.mart.grain.contains(&"day");
-        if let Some(value) = &query.since {
-            let day = parse_day(value)?;
+    fn days(&mut self, mart: &Mart, filter: &Resolved, zone: &Zone) {
+        let by_day = mart.grain.contains(&"day");
+        if let Some(since) = filter.since {
             if by_day {
-                self.push("day >= ?", Value::Text(day.to_string()));
+                self.push("day >= ?", Value::Text(since.to_string()));
             } else {
-                self.push("last_ts_ms >= ?", Value::Integer(start_of(day, zone)));
+                self.push("last_ts_ms >= ?", Value::Integer(start_of(since, zone)));
             }
         }
-        if let Some(value) = &query.until {
-            let day = parse_day(value)?;
+        if let Some(until) = filter.until {
             if by_day {
-                self.push("day <= ?", Value::Text(day.to_string()));
+                self.push("day <= ?", Value::Text(until.to_string()));
             } else {
-                self.push("first_ts_ms < ?", Value::Integer(end_of(day, zone)));
+                self.push("first_ts_ms < ?", Value::Integer(end_of(until, zone)));
             }
         }
-        Ok(())
     }
 
-    fn one_of(
+    fn any_of(
         &mut self,
         mart: &'static Mart,
-        filter: &'static str,
-        columns: &[&str],
+        column: &'static str,
         values: Vec<Value>,
     ) -> Result<(), ReadError> {
         if values.is_empty() {
             return Ok(());
         }
-        let column = columns.iter().find(|column| mart.has_column(column));
-        let Some(column) = column else {
+        // A session is found by the model that it mostly used.
+        let column = if mart.has_column(column) { column } else { primary(column) };
+        if !mart.has_column(column) {
+            let filter = column.trim_end_matches("_id").trim_start_matches("primary_");
             return Err(ReadError::NoSuchFilter { mart: mart.short_name(), filter });
-        };
+        }
         self.conditions.push(one_of(column, values.len()));
         self.values.extend(values);
         Ok(())
@@ -201,7 +207,7 @@ impl Select {
         sql + &format!(" ORDER BY {} LIMIT {}", keys.join(", "), query.limit.saturating_add(1))
     }
 
-    pub(crate) fn page(&self, db: &Connection, query: &MartQuery) -> rusqlite::Result<MartPage> {
+    fn page(&self, db: &Connection, query: &MartQuery) -> rusqlite::Result<MartPage> {
         const WATERMARK: &str = "SELECT last_event_id FROM mart_watermark WHERE mart_name = ?1";
         let (columns, mut rows) = rows(db, &self.sql(query), &self.values)?;
         let more = rows.len() > query.limit;
@@ -225,13 +231,8 @@ impl Select {
     }
 }
 
-/// The condition that a column has one of so many values.
-pub(crate) fn one_of(column: &str, values: usize) -> String {
-    format!("{column} IN ({})", vec!["?"; values].join(", "))
-}
-
-pub(crate) fn parse_day(value: &str) -> Result<Date, ReadError> {
-    value.parse().map_err(|_| ReadError::BadDay { value: value.into() })
+fn primary(column: &'static str) -> &'static str {
+    if column == "model" { "primary_model" } else { column }
 }
 
 /// The first millisecond of a day.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::civil::Date;
 use rusqlite::{Connection, ErrorCode};
 use usage::{Checkpoint, Skips};
 
@@ -53,17 +54,20 @@ pub enum ReadError {
     BadDay { value: String },
     #[error("{value:?} is not a cursor that an earlier page ended with")]
     BadCursor { value: String },
+    #[error(
+        "there is no {kind} {value:?} in what was counted\n\
+         hint: {}",
+        if known.is_empty() {
+            "nothing was counted yet".to_owned()
+        } else {
+            format!("there is: {}", known.join(", "))
+        }
+    )]
+    Unknown { kind: &'static str, value: String, known: Vec<String> },
     #[error("the {mart} mart does not tell {filter}s apart")]
     NoSuchFilter { mart: &'static str, filter: &'static str },
     #[error("the {mart} mart has no column {column:?}")]
     NoSuchColumn { mart: &'static str, column: String, columns: Vec<&'static str> },
-    #[error("there is no {filter} {value:?} in the database")]
-    NoSuchValue {
-        filter: &'static str,
-        value: String,
-        /// All there are, where they are few.
-        known: Vec<String>,
-    },
 }
 
 impl ReadError {
@@ -82,7 +86,7 @@ impl ReadError {
                 | Self::BadCursor { .. }
                 | Self::NoSuchFilter { .. }
                 | Self::NoSuchColumn { .. }
-                | Self::NoSuchValue { .. }
+                | Self::Unknown { .. }
         )
     }
 }
@@ -161,26 +165,19 @@ impl Reader {
 
     pub fn mart(&self, query: &MartQuery) -> Result<MartPage, ReadError> {
         let zone = Zone::new(&self.time_zone()?)?;
-        let known = self.read(|db| query.filter.known(db))??;
-        let select = mart_query::Select::of(query, known, &zone)?;
-        self.read(|db| select.page(db, query))
+        self.read(|db| mart_query::page(db, query, &zone))?
     }
 
+    /// Single calls and prompts, the newest first.
     pub fn events(&self, query: &EventQuery) -> Result<EventPage, ReadError> {
         let zone = Zone::new(&self.time_zone()?)?;
-        let known = self.read(|db| query.filter.known(db))??;
-        let span = self.read(|db| event_query::span(db, &query.sessions, &known.projects))??;
-        let mut select = event_query::Select::of(query, known, &zone)?;
-        if let Some(span) = span {
-            select.within(span);
-        }
-        self.read(|db| select.page(db, query.limit))
+        self.read(|db| event_query::page(db, query, &zone))?
     }
 
     /// The marts, and what changed in them since an earlier moment.
     pub fn news(&self, since: Option<Moment>, now_ms: i64) -> Result<News, ReadError> {
-        let today = Zone::new(&self.time_zone()?)?.day(now_ms);
-        self.read(|db| news::news(db, since, &today))
+        let today = self.day(now_ms)?;
+        self.read(|db| news::news(db, since, today))?
     }
 
     /// What is known of each provider. Times after `now_ms` by more than two days are not believed.
@@ -232,6 +229,12 @@ impl Reader {
     /// The name of the zone that days are counted in.
     pub fn time_zone(&self) -> Result<String, ReadError> {
         Ok(self.read(|db| meta::get(db, meta::TIME_ZONE))?.unwrap_or_else(|| "UTC".into()))
+    }
+
+    /// The day of a time, UTC milliseconds, in the zone that days are counted in.
+    pub fn day(&self, ts_ms: i64) -> Result<Date, ReadError> {
+        let day = Zone::new(&self.time_zone()?)?.day(ts_ms);
+        day.parse().map_err(|_| ReadError::BadDay { value: day.to_string() })
     }
 
     /// Compares everything derived with what it is derived from, without a deadline. At most

@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::engine::{self, Ingest, IngestPlan};
 use crate::output::{self, ProgressLine};
 use crate::run::describe_progress;
-use crate::text::{self, Align, table};
+use crate::table::{Align, table};
+use crate::text;
 
 pub(super) async fn run(config: &Config, force: bool, json: Json) -> anyhow::Result<ExitCode> {
     let dir = engine::lock(config, "backfill")?;

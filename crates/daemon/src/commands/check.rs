@@ -8,7 +8,8 @@ use store::{CheckReport, Reader};
 use crate::cli::Json;
 use crate::config::Config;
 use crate::output;
-use crate::text::{self, Align, table};
+use crate::table::{Align, table};
+use crate::text;
 
 /// Differences that are described; the others are only counted.
 const SHOWN: usize = 20;

@@ -6,7 +6,7 @@ use super::providers::found_table;
 use crate::cli::Json;
 use crate::config::Config;
 use crate::output;
-use crate::text::{Align, table};
+use crate::table::{Align, table};
 
 pub(super) fn run(config: &Config, json: Json) -> anyhow::Result<ExitCode> {
     if json.json {

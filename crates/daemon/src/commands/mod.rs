@@ -5,8 +5,10 @@ mod check;
 mod config;
 mod providers;
 mod rebuild;
+pub(crate) mod report;
 mod reprice;
 mod status;
+pub(crate) mod today;
 
 use std::process::ExitCode;
 
@@ -19,7 +21,7 @@ use crate::run;
 
 pub(crate) use providers::{AWAITED, root_state, tokens};
 pub(crate) use rebuild::parse_mart;
-pub(crate) use reprice::parse_day;
+pub(crate) use report::{blocks, figure_columns, object};
 
 pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut flags =
@@ -44,6 +46,8 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reprice { unpriced, since, json } => {
             reprice::run(&config, &Which { unpriced, since }, json)
         }
+        Command::Report(arguments) => report::run(&config, &arguments),
+        Command::Today(arguments) => today::run(&config, &arguments),
         Command::Check(json) => check::run(&config, json),
         Command::Status(json) => status::run(&config, json),
         Command::Providers(json) => providers::run(&config, json),

@@ -14,7 +14,8 @@ use crate::cli::Json;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::output;
-use crate::text::{self, Align, table};
+use crate::table::{Align, table};
+use crate::text;
 
 pub(super) fn run(config: &Config, json: Json) -> anyhow::Result<ExitCode> {
     let (totals, sources) = (totals(config)?, sources(config)?);

@@ -8,7 +8,8 @@ use store::{Mart, marts};
 
 use crate::cli::Json;
 use crate::config::Config;
-use crate::text::{self, Align, table};
+use crate::table::{Align, table};
+use crate::text;
 use crate::{engine, output};
 
 pub(super) fn run(

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use jiff::civil::Date;
 use serde_json::json;
 use store::{Repriced, Which};
 
@@ -11,7 +10,8 @@ use crate::cli::Json;
 use crate::config::Config;
 use crate::engine;
 use crate::output::{self, ProgressLine};
-use crate::text::{self, Align, table};
+use crate::table::{Align, table};
+use crate::text;
 
 pub(super) fn run(config: &Config, which: &Which, json: Json) -> anyhow::Result<ExitCode> {
     let mut store = engine::open_store(config, engine::lock(config, "reprice")?)?;
@@ -64,9 +64,4 @@ fn as_text(config: &Config, repriced: &Repriced, elapsed: Duration) -> String {
 
 fn row(name: &str, value: String) -> Vec<String> {
     vec![name.to_owned(), value]
-}
-
-/// A day, for the command line.
-pub(crate) fn parse_day(value: &str) -> Result<Date, String> {
-    value.parse().map_err(|_| "not a day, write it as 2026-05-31".to_owned())
 }

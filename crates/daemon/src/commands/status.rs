@@ -15,7 +15,8 @@ use crate::clock::now_ms;
 use crate::config::Config;
 use crate::output;
 use crate::run::address_file;
-use crate::text::{self, Align, table};
+use crate::table::{Align, table};
+use crate::text;
 
 /// How long a service may take to answer for its health.
 const PATIENCE: Duration = Duration::from_millis(500);

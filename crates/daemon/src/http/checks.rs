@@ -10,6 +10,7 @@ use store::{Mart, MartStatus, QueueState, WriterStatus};
 
 use super::health::{Check, Checks, Verdict};
 use super::probes::Pulse;
+use crate::budgets::Standing;
 use crate::live::{Live, Phase};
 use crate::text;
 
@@ -26,6 +27,7 @@ pub(super) fn all(live: &Live) -> Checks {
     let mut checks = Checks::new();
     checks.insert("process:uptime", vec![uptime(live, moment)]);
     checks.insert("configuration:reload", vec![configuration(live, moment)]);
+    budgets(live, moment, &mut checks);
     watcher(live, moment, &mut checks);
     sources(live, moment, &mut checks);
     writer(live, moment, &mut checks);
@@ -58,6 +60,24 @@ fn uptime(live: &Live, moment: Moment) -> Check {
 fn configuration(live: &Live, moment: Moment) -> Check {
     let error = live.config_error.borrow().clone();
     Check::new(moment.now_ms, error.is_none(), "accepted").judge(Verdict::Warn, error)
+}
+
+/// One each; none where none is configured.
+fn budgets(live: &Live, moment: Moment, checks: &mut Checks) {
+    let standings = live.budgets.borrow();
+    let check = |standing: &Standing| {
+        let percent = (standing.used_share * 1_000.0).round() / 10.0;
+        let check = Check::new(moment.now_ms, percent, "%")
+            .of(standing.name.as_str())
+            .with("budgetNanousd", standing.budget_nanousd)
+            .with("usedNanousd", standing.used_nanousd)
+            .with("projectedNanousd", standing.projected_nanousd);
+        let verdict = if standing.is_exceeded() { Verdict::Warn } else { Verdict::Pass };
+        check.judge(verdict, Some(standing.describe()))
+    };
+    if !standings.is_empty() {
+        checks.insert("budgets:used", standings.iter().map(check).collect());
+    }
 }
 
 fn heartbeat(pulse: &Pulse, moment: Moment) -> Check {

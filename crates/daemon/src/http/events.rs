@@ -19,11 +19,8 @@ pub(super) async fn get(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let parameters = query::parse(query, &PARAMETERS)?;
-    let (since, until) = parameters.days()?;
     let query = EventQuery {
-        since,
-        until,
-        filter: parameters.filter(),
+        filter: parameters.filter()?,
         sessions: parameters.all("session"),
         limit: parameters.limit()?,
         cursor: parameters.one("cursor").map(str::to_owned),

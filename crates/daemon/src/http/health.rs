@@ -5,6 +5,7 @@
 //!
 //! | check | warn | fail |
 //! | --- | --- | --- |
+//! | `budgets:used` | more is used than the budget | |
 //! | `configuration:reload` | a changed configuration was refused | |
 //! | `database:size` | | |
 //! | `database:wal` | cannot be copied into the database, or over 64 MiB while nothing is backfilled: some reader holds it | |
@@ -222,6 +223,33 @@ mod tests {
         let time = checks["writer:heartbeat"][0]["time"].as_str().unwrap();
         assert!(time.starts_with("2026-05-28T20:26:3"), "{time}");
         assert_about(&checks["process:uptime"][0]["observedValue"], 90);
+    }
+
+    #[test]
+    fn a_budget_that_is_exceeded_warns_and_each_says_how_it_stands() {
+        let standing = |used_nanousd| crate::budgets::Standing {
+            name: "month".into(),
+            period: crate::budgets::Period::Month,
+            provider: None,
+            project: None,
+            budget_nanousd: 200_000_000_000,
+            used_nanousd,
+            unpriced_count: 0,
+            used_share: used_nanousd as f64 / 200e9,
+            is_unknown: false,
+            projected_nanousd: Some(210_000_000_000),
+        };
+        let budgets =
+            |used| move |parts: &Parts| _ = parts.budgets.send_replace(vec![standing(used)]);
+        let used = check("budgets:used", "pass", budgets(124_000_000_000));
+        assert_eq!((&used["observedValue"], &used["observedUnit"]), (&json!(62.0), &json!("%")));
+        assert_eq!(used["projectedNanousd"], 210_000_000_000_i64);
+        assert_eq!(
+            used["output"],
+            "budget (month): $124.00 of $200.00, 62 %; at this rate $210.00 at its end"
+        );
+        let used = check("budgets:used", "warn", budgets(200_000_000_001));
+        assert!(used["output"].as_str().unwrap().ends_with("; exceeded"), "{used}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::connection::stopped;
 use super::error::{Code, Problem};
 use super::readers::Readers;
+use crate::commands::{figure_columns, object};
 use crate::live::Live;
 
 /// How long to wait after a question that the database did not answer.
@@ -80,10 +81,10 @@ impl Hub {
             // There is no client before the database is open.
             let Some(store) = self.live.store.get() else { return };
             let mut refreshed = store.refreshed.clone();
-            let mut seen = None;
+            let mut seen: Option<Seen> = None;
             loop {
                 refreshed.mark_unchanged();
-                let is_known = match self.ask(seen).await {
+                let is_known = match self.news(seen.map(|seen| seen.moment)).await {
                     Ok(news) => {
                         self.publish(seen, &news);
                         seen = Some(Seen::of(&news));
@@ -109,17 +110,15 @@ impl Hub {
         }
     }
 
-    /// What changed since a client looked.
+    /// All that changed since a client looked, and whether it is anything.
     pub(super) async fn catch_up(&self, since: Option<Moment>) -> Result<(Refresh, bool), Problem> {
-        let now_ms = (self.live.now_ms)();
-        let news = self.readers.ask(move |reader| Ok(reader.news(since, now_ms)?)).await?;
+        let news = self.news(since).await?;
         let seen = Seen::of(&news);
         Ok((Refresh { after: seen.progress, seen, text: text_of(&news) }, news.is_new))
     }
 
-    async fn ask(&self, since: Option<Seen>) -> Result<News, Problem> {
+    async fn news(&self, since: Option<Moment>) -> Result<News, Problem> {
         let now_ms = (self.live.now_ms)();
-        let since = since.map(|seen| seen.moment);
         self.readers.ask(move |reader| Ok(reader.news(since, now_ms)?)).await
     }
 
@@ -185,23 +184,13 @@ fn text_of(news: &News) -> Bytes {
         .iter()
         .map(|of| (of.mart.trim_end_matches("_mart").to_owned(), of.last_event_id.into()))
         .collect();
-    let today = &news.today;
+    let day = [("day", news.today.to_string().into())];
+    let today = object(day.into_iter().chain(figure_columns(&news.figures_today)));
     let data = json!({
         "epoch": epoch,
         "position": position,
         "watermarks": watermarks,
-        "today": {
-            "day": today.day,
-            "message_count": today.message_count,
-            "user_message_count": today.user_message_count,
-            "input_tokens": today.input_tokens,
-            "output_tokens": today.output_tokens,
-            "cache_read_tokens": today.cache_read_tokens,
-            "cache_create_tokens": today.cache_create_tokens,
-            "cost_nanousd": today.cost_nanousd,
-            "cost_usd": today.cost_nanousd as f64 / 1e9,
-            "unpriced_count": today.unpriced_count,
-        },
+        "today": today,
         "all_changed": news.dirty_days.is_none(),
         "dirty_days": news.dirty_days.as_deref().unwrap_or_default(),
     });

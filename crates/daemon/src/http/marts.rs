@@ -47,12 +47,9 @@ fn parameters_of(mart: &Mart) -> Vec<&'static str> {
 }
 
 fn read_query(mart: &'static Mart, parameters: &Parameters) -> Result<MartQuery, Problem> {
-    let (since, until) = parameters.days()?;
     Ok(MartQuery {
         mart,
-        since,
-        until,
-        filter: parameters.filter(),
+        filter: parameters.filter()?,
         order: parameters.one("order").map(Order::parse),
         limit: parameters.limit()?,
         cursor: parameters.one("cursor").map(str::to_owned),
@@ -86,8 +83,8 @@ fn look_up(reader: &Reader, query: &MartQuery, known: &Known) -> Result<Response
 }
 
 fn entity_tag(query: &MartQuery, epoch: i64, watermark: i64) -> EntityTag {
-    let MartQuery { mart, since, until, filter, order, limit, cursor } = query;
-    let question = (since, until, filter, order, limit, cursor);
+    let MartQuery { mart, filter, order, limit, cursor } = query;
+    let question = (filter, order, limit, cursor);
     EntityTag::of(mart.short_name(), epoch, watermark, &question)
 }
 
@@ -269,10 +266,10 @@ mod tests {
         for (query, allowed, says) in [
             ("daily?provider=codecs", json!(["codex"]), "codecs"),
             ("daily?provider=codex&provider=codecs", json!(["codex"]), "codecs"),
-            ("daily?model=gpt", Value::Null, "/api/v1/marts/model_day"),
-            ("model_day?model=", Value::Null, "model"),
-            ("session?project=%2Fhome%2Fnobody", Value::Null, "/api/v1/marts/project"),
-            ("session?project=7", Value::Null, "/api/v1/marts/project"),
+            ("daily?model=gpt", json!(["a"]), "/api/v1/marts/model_day"),
+            ("model_day?model=", json!(["a"]), "model"),
+            ("session?project=%2Fhome%2Fnobody", json!(["/home/ada/engine"]), "/api/v1/marts/project"),
+            ("session?project=7", json!(["/home/ada/engine"]), "/api/v1/marts/project"),
         ] {
             let reply = server.ask("GET", &format!("/api/v1/marts/{query}"), "If-None-Match: *\r\n");
             let reply = reply.await;

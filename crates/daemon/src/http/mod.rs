@@ -20,6 +20,7 @@ mod query;
 mod readers;
 mod rows;
 mod stream;
+mod summary;
 #[cfg(test)]
 mod testing;
 
@@ -46,11 +47,12 @@ use readers::Readers;
 type Response = hyper::Response<Body>;
 
 /// Every path that is answered, for those who ask for another.
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 8] = [
     "/livez",
     "/readyz",
     "/health",
     "/api/v1/marts/{mart}",
+    "/api/v1/summary",
     "/api/v1/events",
     "/api/v1/stream",
     "/api/v1/openapi.json",
@@ -164,6 +166,7 @@ async fn route(app: &App, request: &Parts) -> Result<Response, Problem> {
             Err(Problem::new(Code::Starting, "the database is being opened"))
         }
         ["api", "v1", "marts", mart] => marts::get(app, mart, query, &request.headers).await,
+        ["api", "v1", "summary"] => summary::get(app, query).await,
         ["api", "v1", "events"] => events::get(app, query, &request.headers).await,
         ["api", "v1", "stream"] => stream::get(app, query, &request.headers).await,
         _ => {

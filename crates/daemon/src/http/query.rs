@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use store::Filter;
 
 use super::error::{Code, Problem};
+use crate::range::parse_day;
 
 /// Rows have to match one of the values given.
 const REPEATABLE: [&str; 4] = ["provider", "project", "model", "session"];
@@ -49,32 +50,28 @@ impl Parameters {
         self.0.get(name).cloned().unwrap_or_default()
     }
 
-    pub(super) fn filter(&self) -> Filter {
-        Filter {
-            providers: self.all("provider"),
-            projects: self.all("project"),
-            models: self.all("model"),
-        }
-    }
-
-    /// `since` and `until`.
-    pub(super) fn days(&self) -> Result<(Option<String>, Option<String>), Problem> {
+    /// Days, agents, projects and models.
+    pub(super) fn filter(&self) -> Result<Filter, Problem> {
         let (since, until) = (self.day("since")?, self.day("until")?);
-        if since > until && until.is_some() {
+        if since.zip(until).is_some_and(|(since, until)| since > until) {
             let detail = "`since` lies after `until`, so nothing can lie between them";
             return Err(Problem::new(Code::BadParameter, detail));
         }
-        Ok((since, until))
+        Ok(Filter {
+            since,
+            until,
+            providers: self.all("provider"),
+            projects: self.all("project"),
+            models: self.all("model"),
+        })
     }
 
-    fn day(&self, name: &str) -> Result<Option<String>, Problem> {
-        match self.one(name) {
-            Some(day) if !is_day(day) => {
-                let detail = format!("`{name}` must be a day like 2026-05-31, not `{day}`");
-                Err(Problem::new(Code::BadParameter, detail).with_allowed(["YYYY-MM-DD"]))
-            }
-            day => Ok(day.map(str::to_owned)),
-        }
+    fn day(&self, name: &str) -> Result<Option<Date>, Problem> {
+        let Some(text) = self.one(name) else { return Ok(None) };
+        parse_day(text).map(Some).map_err(|_| {
+            let detail = format!("`{name}` must be a day like 2026-05-31, not `{text}`");
+            Problem::new(Code::BadParameter, detail).with_allowed(["YYYY-MM-DD"])
+        })
     }
 
     /// The most rows of a page.
@@ -87,11 +84,6 @@ impl Parameters {
             Problem::new(Code::BadParameter, detail).with_allowed([format!("1 to {MAX_LIMIT}")])
         })
     }
-}
-
-/// Days are compared as text, so only the one way to write them will do.
-fn is_day(text: &str) -> bool {
-    text.len() == 10 && text.parse::<Date>().is_ok_and(|day| day.to_string() == text)
 }
 
 /// Undoes the encoding of forms: `%2F` and `+`.

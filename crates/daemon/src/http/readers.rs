@@ -83,13 +83,16 @@ impl From<ReadError> for Problem {
             ReadError::NoSuchColumn { columns, .. } => {
                 Self::new(Code::BadParameter, detail).with_allowed(columns)
             }
-            ReadError::NoSuchValue { filter, known, .. } => {
-                let detail = match filter {
-                    "model" => format!("{detail}; see /api/v1/marts/model_day for those there are"),
-                    "project" => format!("{detail}; see /api/v1/marts/project for those there are"),
-                    "session" => format!("{detail}; see /api/v1/marts/session for those there are"),
-                    _ => detail,
+            ReadError::Unknown { kind, value, known } => {
+                let place = match kind {
+                    "provider" => "provider_day",
+                    "model" => "model_day",
+                    kind => kind,
                 };
+                let detail = format!(
+                    "there is no {kind} `{value}` in what was counted; /api/v1/marts/{place} shows \
+                     those there are"
+                );
                 Self::new(Code::UnknownValue, detail).with_allowed(known)
             }
             ReadError::TooSlow => Self::new(Code::Timeout, detail),

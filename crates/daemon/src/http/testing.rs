@@ -23,6 +23,7 @@ pub(super) struct Parts {
     pub(super) writer: watch::Sender<store::WriterStatus>,
     pub(super) refreshed: watch::Sender<store::Refreshed>,
     pub(super) config_error: watch::Sender<Option<String>>,
+    pub(super) budgets: watch::Sender<Vec<crate::budgets::Standing>>,
 }
 
 /// So many milliseconds before now.
@@ -40,6 +41,7 @@ pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
         writer: watch::Sender::new(writer),
         refreshed: watch::Sender::new(store::Refreshed::default()),
         config_error: watch::Sender::new(None),
+        budgets: watch::Sender::new(Vec::new()),
     };
     let store = OnceLock::new();
     let (status, refreshed) = (parts.writer.subscribe(), parts.refreshed.subscribe());
@@ -50,6 +52,7 @@ pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
         store: Arc::new(store),
         data_dir: data_dir.to_owned(),
         config_error: parts.config_error.subscribe(),
+        budgets: parts.budgets.subscribe(),
         now_ms: || NOW_MS,
         started: ago(90_000),
     };

@@ -1,12 +1,14 @@
 //! Tests of the whole store, and what they share.
 
 mod append;
+mod asking;
 mod damage;
 mod histories;
 mod open;
 mod oracle;
 mod plans;
 mod reading;
+mod reports;
 mod reprice;
 mod work;
 mod writing;

@@ -1,0 +1,238 @@
+//! `tallyd report blocks`: five-hour windows, and where the running one leads.
+
+use jiff::ToSpan as _;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use store::{Block, Figures, Filter, ReadError, Reader};
+
+use super::layout::{self, Screen};
+use super::{Arguments, Told, Usage, csv, figure_columns, object};
+use crate::config::Config;
+use crate::output;
+use crate::table::Align;
+use crate::text;
+
+/// Whose subscription has such windows.
+const AGENT: &str = "claude-code";
+/// Days that are shown if none are named.
+const DAYS: i64 = 3;
+
+pub(super) fn run(
+    config: &Config,
+    reader: &Reader,
+    arguments: &Arguments,
+    told: &Told<'_>,
+) -> anyhow::Result<()> {
+    if !arguments.by.is_empty() || arguments.sort.is_some() {
+        let text =
+            "blocks go by time and are told apart by nothing else: leave out --by and --sort";
+        return Err(Usage(text.to_owned()).into());
+    }
+    let filter = filter(reader, told)?;
+    let told = Told {
+        filter: &filter,
+        freshness: told.freshness,
+        budgets: told.budgets.clone(),
+        time_zone: told.time_zone.clone(),
+        ..*told
+    };
+    let mut blocks = blocks(reader, &filter, told.now_ms)?;
+    let (groups, total) = (blocks.len(), total(&blocks));
+    if arguments.reverse {
+        blocks.reverse();
+    }
+    let limit = arguments.limit.map_or(groups, |rows| usize::try_from(rows).unwrap_or(groups));
+    let more = groups.saturating_sub(limit);
+    if arguments.reverse {
+        blocks.truncate(limit);
+    } else {
+        blocks.drain(..more);
+    }
+    if arguments.format.json {
+        output::print_json(&as_json(&told, &blocks, groups, &total))?;
+    } else if arguments.format.csv {
+        let names = columns(&empty(), told.now_ms).into_iter().map(|(name, _)| name);
+        let rows = blocks
+            .iter()
+            .map(|block| columns(block, told.now_ms).into_iter().map(|(_, value)| value));
+        output::print(&csv(names, rows)?)?;
+    } else {
+        output::print(&as_text(&told, &blocks, more, &total, &Screen::of(config)))?;
+    }
+    Ok(())
+}
+
+/// Of the agent whose windows these are and of the last days, if nothing else is asked for.
+fn filter(reader: &Reader, told: &Told<'_>) -> Result<Filter, ReadError> {
+    let mut filter = told.filter.clone();
+    if filter.providers.is_empty() {
+        filter.providers.push(AGENT.to_owned());
+    }
+    if filter.since.is_none() && filter.until.is_none() {
+        let today = reader.day(told.now_ms)?;
+        filter.since = Some(today.saturating_sub((DAYS - 1).days()));
+    }
+    Ok(filter)
+}
+
+/// An agent that was never used has no blocks; that is no mistake of whoever named none.
+pub(crate) fn blocks(
+    reader: &Reader,
+    filter: &Filter,
+    now_ms: i64,
+) -> Result<Vec<Block>, ReadError> {
+    match reader.blocks(filter, now_ms) {
+        Err(ReadError::Unknown { kind: "provider", value, .. }) if value == AGENT => Ok(Vec::new()),
+        blocks => blocks,
+    }
+}
+
+/// The block of now, if there is one.
+pub(crate) fn running(
+    reader: &Reader,
+    filter: &Filter,
+    now_ms: i64,
+) -> Result<Option<Block>, ReadError> {
+    let today = reader.day(now_ms)?;
+    let mut filter =
+        Filter { since: Some(today.saturating_sub(1.days())), until: None, ..filter.clone() };
+    if filter.providers.is_empty() {
+        filter.providers.push(AGENT.to_owned());
+    }
+    Ok(blocks(reader, &filter, now_ms)?.into_iter().find(|block| block.is_running))
+}
+
+fn total(blocks: &[Block]) -> Figures {
+    let mut total = Figures::default();
+    for Block { figures, .. } in blocks {
+        total.message_count += figures.message_count;
+        total.input_tokens += figures.input_tokens;
+        total.output_tokens += figures.output_tokens;
+        total.cache_read_tokens += figures.cache_read_tokens;
+        total.cache_create_tokens += figures.cache_create_tokens;
+        total.cost_nanousd += figures.cost_nanousd;
+        total.unpriced_count += figures.unpriced_count;
+    }
+    total
+}
+
+fn empty() -> Block {
+    Block {
+        start_ms: 0,
+        end_ms: 0,
+        first_ts_ms: 0,
+        last_ts_ms: 0,
+        figures: Figures::default(),
+        models: std::collections::BTreeSet::new(),
+        is_running: false,
+    }
+}
+
+pub(crate) fn columns(block: &Block, now_ms: i64) -> Vec<(&'static str, Value)> {
+    let burn = block.burn(now_ms);
+    let models: Vec<&str> = block.models.iter().map(String::as_str).collect();
+    let mut columns = vec![
+        ("start_ts", layout::utc(block.start_ms).into()),
+        ("end_ts", layout::utc(block.end_ms).into()),
+        ("first_ts", layout::utc(block.first_ts_ms).into()),
+        ("last_ts", layout::utc(block.last_ts_ms).into()),
+        ("is_running", block.is_running.into()),
+        ("models", models.join(" ").into()),
+    ];
+    columns.extend(figure_columns(&block.figures));
+    columns.extend([
+        ("tokens_per_minute", burn.map(|burn| burn.tokens_per_minute).into()),
+        ("cost_usd_per_hour", burn.map(|burn| burn.cost_nanousd_per_hour / 1e9).into()),
+        ("projected_tokens", burn.map(|burn| burn.projected_tokens).into()),
+        ("projected_cost_nanousd", burn.map(|burn| burn.projected_cost_nanousd).into()),
+    ]);
+    columns
+}
+
+fn as_json(told: &Told<'_>, blocks: &[Block], groups: usize, total: &Figures) -> Value {
+    let mut document = told.header();
+    let rows = blocks.iter().map(|block| Value::from(object(columns(block, told.now_ms))));
+    document.insert("rows".into(), rows.collect());
+    document.insert("groups".into(), groups.into());
+    document.insert("total".into(), object(figure_columns(total)).into());
+    document.into()
+}
+
+fn as_text(
+    told: &Told<'_>,
+    blocks: &[Block],
+    more: usize,
+    total: &Figures,
+    screen: &Screen,
+) -> String {
+    let agents = told.filter.providers.join(", ");
+    if blocks.is_empty() {
+        let text = layout::nothing(told);
+        return format!("{}: {text}{}", agents, layout::notes(told, screen));
+    }
+    let zone = TimeZone::get(&told.time_zone).unwrap_or(TimeZone::UTC);
+    let build = |detail: layout::Detail| {
+        let mut columns =
+            vec![("block from", Align::Left), ("to", Align::Left), ("models", Align::Left)];
+        columns.extend(detail.columns());
+        let row = |block: &Block| {
+            let models: Vec<&str> = block.models.iter().map(String::as_str).collect();
+            let time = |ts_ms, format| {
+                layout::local(ts_ms, &zone)
+                    .map_or_else(String::new, |time| time.strftime(format).to_string())
+            };
+            let end = if block.is_running { " (running)" } else { "" };
+            let mut cells = vec![
+                time(block.start_ms, "%Y-%m-%d %H:%M"),
+                time(block.end_ms, "%H:%M") + end,
+                text::plain(&models.join(", ")),
+            ];
+            cells.extend(detail.cells(&block.figures));
+            cells
+        };
+        let mut rows: Vec<_> = blocks.iter().map(row).collect();
+        let name = match more {
+            0 => "total".to_owned(),
+            _ => format!("total of {} blocks", text::count((blocks.len() + more) as u64)),
+        };
+        let mut last = vec![name, String::new(), String::new()];
+        last.extend(detail.cells(total));
+        rows.push(last);
+        (columns, rows)
+    };
+    let mut text = layout::fitted(build, screen);
+    let running = blocks.iter().find(|block| block.is_running);
+    if let Some(block) = running {
+        text += &format!("\n{}\n", describe(block, told.now_ms));
+    }
+    text + &layout::notes(told, screen)
+}
+
+/// `running block: 2 h 3 min left, 12,345 tokens per minute, $4.20 an hour; at this rate …`.
+fn describe(block: &Block, now_ms: i64) -> String {
+    let mut text = format!("running block: {} left", left(block, now_ms));
+    if let Some(burn) = block.burn(now_ms) {
+        text += &format!(
+            ", {} tokens per minute, {} an hour; at this rate {} tokens and {} at its end",
+            text::count(whole(burn.tokens_per_minute)),
+            text::money(whole(burn.cost_nanousd_per_hour)),
+            text::count(burn.projected_tokens),
+            text::money(burn.projected_cost_nanousd),
+        );
+    }
+    text
+}
+
+/// `2 h 3 min`.
+pub(crate) fn left(block: &Block, now_ms: i64) -> String {
+    let minutes = (block.end_ms - now_ms).max(0) / 60_000;
+    match minutes / 60 {
+        0 => format!("{minutes} min"),
+        hours => format!("{hours} h {} min", minutes % 60),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "an estimate, for people")]
+pub(crate) fn whole(n: f64) -> i64 {
+    n.round() as i64
+}

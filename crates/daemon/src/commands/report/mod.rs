@@ -1,0 +1,466 @@
+//! `tallyd report`: what was used, by day, week, month, session, project, agent or model.
+
+pub(crate) mod blocks;
+mod layout;
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use jiff::civil::Date;
+use serde_json::{Map, Value, json};
+use store::{DataDir, Dimension, Figures, Filter, Reader, Report, ReportQuery, ReportRow, SortBy};
+
+use crate::budgets::{self, Standing};
+use crate::clock::now_ms;
+use crate::config::Config;
+use crate::output;
+use crate::range::{Day, Last, Range};
+use crate::text;
+
+/// What a report tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Daily,
+    /// From Monday to Sunday
+    Weekly,
+    Monthly,
+    Session,
+    Project,
+    Provider,
+    Model,
+    /// The five-hour windows that subscriptions are limited by; the last three days' if none are named
+    Blocks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    Day,
+    Week,
+    Month,
+    Session,
+    Project,
+    Provider,
+    Model,
+    Speed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// By day or name
+    Name,
+    Calls,
+    Input,
+    Output,
+    CacheWrite,
+    CacheRead,
+    Tokens,
+    Cost,
+    /// By the time of a session's last event
+    Last,
+}
+
+/// Which usage.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Which {
+    /// First day: 2026-05-31, today or yesterday
+    #[arg(long, value_name = "DAY", value_parser = Day::parse)]
+    pub(crate) since: Option<Day>,
+    /// Last day, included
+    #[arg(long, value_name = "DAY", value_parser = Day::parse)]
+    pub(crate) until: Option<Day>,
+    /// The last days, weeks or months, today included: 7d, 4w, 3m
+    #[arg(long, value_name = "TIME", value_parser = Last::parse, conflicts_with_all = ["since", "until"])]
+    pub(crate) last: Option<Last>,
+    #[command(flatten)]
+    pub(crate) of: Of,
+}
+
+/// Whose usage.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Of {
+    /// Only this agent's; may be given several times, as may the next two
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) provider: Vec<String>,
+    /// Only of this project: its folder, its name, or `.` for this folder
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Vec<String>,
+    /// Only of this model
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Vec<String>,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Format {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print CSV, one line for each row, without the total
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Arguments {
+    /// What is told apart
+    #[arg(value_enum, default_value_t = Kind::Daily)]
+    kind: Kind,
+    #[command(flatten)]
+    which: Which,
+    /// Tell apart by this, too
+    #[arg(long, value_enum)]
+    by: Vec<By>,
+    /// What rows are sorted by, the largest first; time from old to new
+    #[arg(long, value_enum)]
+    sort: Option<Sort>,
+    /// The other way round
+    #[arg(long)]
+    reverse: bool,
+    /// So many rows; of days and sessions the newest. The total is of all
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Wrong usage that only shows once the figures are known, or arguments that do not go together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let reader = Reader::open(&config.data_dir)?;
+    let now_ms = now_ms();
+    let filter = arguments.which.filter(reader.day(now_ms)?)?;
+    let told = Told {
+        kind: arguments.kind,
+        filter: &filter,
+        freshness: Freshness::of(config, &reader)?,
+        budgets: budgets::standings(&config.budgets, &reader, now_ms)?,
+        now_ms,
+        time_zone: reader.time_zone()?,
+    };
+    if arguments.kind == Kind::Blocks {
+        blocks::run(config, &reader, arguments, &told)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let query = arguments.query(&filter)?;
+    let mut report = reader.report(&query)?;
+    // Of what goes by time the newest are kept, and shown from old to new as ever.
+    if arguments.keeps_newest() {
+        report.rows.reverse();
+    }
+    if arguments.format.json {
+        output::print_json(&told.as_json(&query.by, &report))?;
+    } else if arguments.format.csv {
+        output::print(&as_csv(&query.by, &report)?)?;
+    } else {
+        output::print(&layout::as_text(&told, &query, &report, &layout::Screen::of(config)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Which {
+    /// The filter that is meant, with days of the zone that days are counted in.
+    pub(crate) fn filter(&self, today: Date) -> anyhow::Result<Filter> {
+        let range = Range { since: self.since, until: self.until, last: self.last };
+        let (since, until) = range.days(today).map_err(Usage)?;
+        Ok(Filter { since, until, ..self.of.filter()? })
+    }
+}
+
+impl Of {
+    pub(crate) fn filter(&self) -> anyhow::Result<Filter> {
+        let here = |name: &String| match name.as_str() {
+            "." => std::env::current_dir()
+                .map(|folder| folder.to_string_lossy().into_owned())
+                .context("cannot tell the current folder"),
+            _ => Ok(name.clone()),
+        };
+        Ok(Filter {
+            providers: self.provider.clone(),
+            projects: self.project.iter().map(here).collect::<anyhow::Result<_>>()?,
+            models: self.model.clone(),
+            ..Filter::default()
+        })
+    }
+}
+
+impl Arguments {
+    fn query(&self, filter: &Filter) -> Result<ReportQuery, Usage> {
+        let first = self.kind.dimension();
+        let mut by = vec![first];
+        for more in self.by.iter().map(|by| by.dimension()) {
+            if by.contains(&more) {
+                return Err(Usage(format!("the report tells {} apart already", plural(more))));
+            }
+            by.push(more);
+        }
+        let is_by_time = matches!(first, Dimension::Day | Dimension::Week | Dimension::Month);
+        let sort = match (self.sort, first) {
+            (Some(Sort::Last), _) if by != [Dimension::Session] => {
+                return Err(Usage("only the session report is sorted by `last`".to_owned()));
+            }
+            (Some(sort), _) => sort.sort_by(),
+            (None, Dimension::Session) if by.len() == 1 => SortBy::Last,
+            (None, _) if is_by_time => SortBy::Key,
+            (None, _) => SortBy::Cost,
+        };
+        let goes_up = matches!(sort, SortBy::Key | SortBy::Last);
+        let descending = goes_up == self.reverse;
+        Ok(ReportQuery {
+            by,
+            filter: filter.clone(),
+            sort,
+            descending: descending != self.keeps_newest(),
+            limit: self.limit.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX)),
+        })
+    }
+
+    /// Whether the rows that are kept are the last ones.
+    fn keeps_newest(&self) -> bool {
+        let goes_by_time = match self.sort {
+            None => !matches!(self.kind, Kind::Project | Kind::Provider | Kind::Model),
+            Some(sort) => sort == Sort::Last || (sort == Sort::Name && self.kind.is_by_time()),
+        };
+        self.limit.is_some() && goes_by_time && !self.reverse
+    }
+}
+
+impl Kind {
+    fn dimension(self) -> Dimension {
+        match self {
+            Self::Daily | Self::Blocks => Dimension::Day,
+            Self::Weekly => Dimension::Week,
+            Self::Monthly => Dimension::Month,
+            Self::Session => Dimension::Session,
+            Self::Project => Dimension::Project,
+            Self::Provider => Dimension::Provider,
+            Self::Model => Dimension::Model,
+        }
+    }
+
+    fn is_by_time(self) -> bool {
+        matches!(self, Self::Daily | Self::Weekly | Self::Monthly | Self::Blocks)
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
+    }
+}
+
+impl By {
+    fn dimension(self) -> Dimension {
+        match self {
+            Self::Day => Dimension::Day,
+            Self::Week => Dimension::Week,
+            Self::Month => Dimension::Month,
+            Self::Session => Dimension::Session,
+            Self::Project => Dimension::Project,
+            Self::Provider => Dimension::Provider,
+            Self::Model => Dimension::Model,
+            Self::Speed => Dimension::Speed,
+        }
+    }
+}
+
+impl Sort {
+    fn sort_by(self) -> SortBy {
+        match self {
+            Self::Name => SortBy::Key,
+            Self::Calls => SortBy::Calls,
+            Self::Input => SortBy::Input,
+            Self::Output => SortBy::Output,
+            Self::CacheWrite => SortBy::CacheCreate,
+            Self::CacheRead => SortBy::CacheRead,
+            Self::Tokens => SortBy::Tokens,
+            Self::Cost => SortBy::Cost,
+            Self::Last => SortBy::Last,
+        }
+    }
+}
+
+/// What stands in JSON, CSV and headings.
+fn name_of(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Day => "day",
+        Dimension::Week => "week",
+        Dimension::Month => "month",
+        Dimension::Provider => "provider",
+        Dimension::Project => "project",
+        Dimension::Model => "model",
+        Dimension::Speed => "speed",
+        Dimension::Session => "session_id",
+    }
+}
+
+fn plural(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Day => "days",
+        Dimension::Week => "weeks",
+        Dimension::Month => "months",
+        Dimension::Provider => "agents",
+        Dimension::Project => "projects",
+        Dimension::Model => "models",
+        Dimension::Speed => "speeds",
+        Dimension::Session => "sessions",
+    }
+}
+
+/// Whether figures move, and since when they do not.
+#[derive(Clone, Copy, Debug)]
+struct Freshness {
+    is_running: bool,
+    /// When the marts were last refreshed, if ever.
+    refreshed_ms: Option<i64>,
+}
+
+impl Freshness {
+    fn of(config: &Config, reader: &Reader) -> anyhow::Result<Self> {
+        let is_running = DataDir::holder(&config.data_dir)
+            .is_some_and(|holder| holder.starts_with("tallyd run "));
+        let refreshed = reader.watermarks()?.into_iter().map(|of| of.last_refresh_ts).max();
+        let time = refreshed.and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        Ok(Self { is_running, refreshed_ms: time.map(jiff::Timestamp::as_millisecond) })
+    }
+
+    /// Said where the figures may be old.
+    fn as_text(&self, now_ms: i64) -> Option<String> {
+        if self.is_running {
+            return None;
+        }
+        let age = self.refreshed_ms.map_or_else(
+            || "nothing was read yet".to_owned(),
+            |then| format!("last read {}", text::ago(now_ms, then)),
+        );
+        Some(format!("the service is not running, {age}; `tallyd backfill` reads what is new"))
+    }
+}
+
+/// What every report says beside its rows.
+struct Told<'a> {
+    kind: Kind,
+    filter: &'a Filter,
+    freshness: Freshness,
+    budgets: Vec<Standing>,
+    now_ms: i64,
+    time_zone: String,
+}
+
+impl Told<'_> {
+    fn as_json(&self, by: &[Dimension], report: &Report) -> Value {
+        let row = |row: &ReportRow| {
+            Value::from(object(
+                key_columns(by, row).into_iter().chain(figure_columns(&row.figures)),
+            ))
+        };
+        let rows: Vec<Value> = report.rows.iter().map(row).collect();
+        let mut document = self.header();
+        document.insert("rows".into(), rows.into());
+        document.insert("groups".into(), report.groups.into());
+        document.insert("total".into(), object(figure_columns(&report.total)).into());
+        document.insert("watermark".into(), report.watermark.into());
+        document.into()
+    }
+
+    fn header(&self) -> Map<String, Value> {
+        let day = |day: Option<Date>| day.map(|day| day.to_string());
+        object([
+            ("report", self.kind.name().into()),
+            ("since", day(self.filter.since).into()),
+            ("until", day(self.filter.until).into()),
+            ("time_zone", self.time_zone.as_str().into()),
+            ("running", self.freshness.is_running.into()),
+            ("refreshed_ts", self.freshness.refreshed_ms.map(layout::utc).into()),
+            ("budgets", json!(self.budgets)),
+        ])
+    }
+}
+
+/// What a row is of, in columns.
+fn key_columns(by: &[Dimension], row: &ReportRow) -> Vec<(&'static str, Value)> {
+    let mut columns = Vec::new();
+    for (dimension, part) in by.iter().zip(&row.key) {
+        match dimension {
+            Dimension::Project => {
+                columns.push(("project", part.clone().into()));
+                columns.push(("project_name", row.project_name.clone().into()));
+            }
+            Dimension::Session => {
+                let session = row.session.as_ref();
+                let time = |ts_ms: i64| Value::from(layout::utc(ts_ms));
+                let own_project = !by.contains(&Dimension::Project);
+                columns.push(("session_id", part.clone().into()));
+                if !by.contains(&Dimension::Provider) {
+                    columns.push(("provider", session.map(|of| of.provider.clone()).into()));
+                }
+                if own_project {
+                    columns.push(("project", session.and_then(|of| of.project.clone()).into()));
+                }
+                let model = session.and_then(|of| of.primary_model.clone());
+                columns.push(("primary_model", model.into()));
+                columns.push(("first_ts", session.map(|of| time(of.first_ts_ms)).into()));
+                columns.push(("last_ts", session.map(|of| time(of.last_ts_ms)).into()));
+            }
+            _ => columns.push((name_of(*dimension), part.clone().into())),
+        }
+    }
+    columns
+}
+
+/// Figures by the names of the marts' columns.
+pub(crate) fn figure_columns(figures: &Figures) -> Vec<(&'static str, Value)> {
+    vec![
+        ("message_count", figures.message_count.into()),
+        ("input_tokens", figures.input_tokens.into()),
+        ("output_tokens", figures.output_tokens.into()),
+        ("cache_create_tokens", figures.cache_create_tokens.into()),
+        ("cache_read_tokens", figures.cache_read_tokens.into()),
+        ("total_tokens", figures.tokens().into()),
+        ("cost_nanousd", figures.cost_nanousd.into()),
+        ("cost_usd", figures.cost_usd().into()),
+        ("unpriced_count", figures.unpriced_count.into()),
+    ]
+}
+
+pub(crate) fn object(
+    columns: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Map<String, Value> {
+    columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn as_csv(by: &[Dimension], report: &Report) -> io::Result<String> {
+    let columns = |row: &ReportRow| {
+        let key = key_columns(by, row);
+        key.into_iter().chain(figure_columns(&row.figures)).collect::<Vec<_>>()
+    };
+    // The names, also where there is no row.
+    let nothing = ReportRow {
+        key: vec![String::new(); by.len()],
+        project_name: None,
+        session: None,
+        figures: Figures::default(),
+    };
+    let names = columns(&nothing).into_iter().map(|(name, _)| name);
+    let rows = report.rows.iter().map(|row| columns(row).into_iter().map(|(_, value)| value));
+    csv(names, rows)
+}
+
+/// Rows of values under their names.
+fn csv(
+    names: impl Iterator<Item = &'static str>,
+    rows: impl Iterator<Item = impl Iterator<Item = Value>>,
+) -> io::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(names)?;
+    for row in rows {
+        writer.write_record(row.map(|value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text,
+            other => other.to_string(),
+        }))?;
+    }
+    let text = writer.into_inner().map_err(|e| e.into_error())?;
+    String::from_utf8(text).map_err(io::Error::other)
+}

@@ -1,0 +1,186 @@
+//! The five-hour windows that subscriptions are limited by, as far as a log tells of them.
+//!
+//! A window begins with the full hour before a call that is in no other one, and lasts five hours.
+
+use std::collections::BTreeSet;
+
+use jiff::civil::Date;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use crate::filter::{Filter, Resolved};
+use crate::report::Figures;
+use crate::zone::Zone;
+use crate::{ReadError, Reader};
+
+pub const BLOCK_MS: i64 = 5 * HOUR_MS;
+const HOUR_MS: i64 = 3_600_000;
+
+/// What was used within five hours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// A full hour, UTC milliseconds.
+    pub start_ms: i64,
+    /// Five hours later.
+    pub end_ms: i64,
+    pub first_ts_ms: i64,
+    pub last_ts_ms: i64,
+    pub figures: Figures,
+    pub models: BTreeSet<String>,
+    /// It has not ended yet.
+    pub is_running: bool,
+}
+
+/// How fast a running block is used, and where that leads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Burn {
+    pub tokens_per_minute: f64,
+    pub cost_nanousd_per_hour: f64,
+    /// At the end of the block, at this rate.
+    pub projected_tokens: i64,
+    pub projected_cost_nanousd: i64,
+}
+
+impl Block {
+    /// The rate since the first call of the block. `None` before there is a minute of it.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "an estimate, for people"
+    )]
+    pub fn burn(&self, now_ms: i64) -> Option<Burn> {
+        let minutes = (self.last_ts_ms - self.first_ts_ms) as f64 / 60_000.0;
+        if !self.is_running || minutes < 1.0 {
+            return None;
+        }
+        let left = (self.end_ms - now_ms).max(0) as f64 / 60_000.0;
+        let rate = |used: i64| used as f64 / minutes;
+        let projected = |used: i64| used + (rate(used) * left).round() as i64;
+        Some(Burn {
+            tokens_per_minute: rate(self.figures.tokens()),
+            cost_nanousd_per_hour: rate(self.figures.cost_nanousd) * 60.0,
+            projected_tokens: projected(self.figures.tokens()),
+            projected_cost_nanousd: projected(self.figures.cost_nanousd),
+        })
+    }
+}
+
+impl Reader {
+    /// The blocks that end after the beginning of `since` and begin before the end of `until`, oldest
+    /// first. Days of the filter are of the configured zone.
+    pub fn blocks(&self, filter: &Filter, now_ms: i64) -> Result<Vec<Block>, ReadError> {
+        let zone = Zone::new(&self.time_zone()?)?;
+        let start = |day: Date| zone.start_ms(day);
+        let since = filter.since.and_then(start).unwrap_or(i64::MIN);
+        let next = filter.until.and_then(|day| day.tomorrow().ok()).and_then(start);
+        let until = next.unwrap_or(i64::MAX);
+        self.read(|db| {
+            let filter = match filter.resolve(db)? {
+                Ok(filter) => filter,
+                Err(unknown) => return Ok(Err(unknown)),
+            };
+            let from = beginning(db, &filter, since)?;
+            let mut blocks = blocks_from(db, &filter, from, until, now_ms)?;
+            blocks.retain(|block| block.end_ms > since && block.start_ms < until);
+            Ok(Ok(blocks))
+        })?
+    }
+}
+
+/// Where a block certainly begins: at the last call before which there was none for five hours.
+fn beginning(db: &Connection, filter: &Resolved, since: i64) -> rusqlite::Result<i64> {
+    let (sql, mut values) = calls(filter, "ts_ms", "ts_ms < ?", "ts_ms DESC");
+    values.push(since.into());
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut earliest = since;
+    while let Some(row) = rows.next()? {
+        let ts_ms = row.get(0)?;
+        if earliest.saturating_sub(BLOCK_MS) >= ts_ms {
+            break;
+        }
+        earliest = ts_ms;
+    }
+    Ok(earliest)
+}
+
+fn blocks_from(
+    db: &Connection,
+    filter: &Resolved,
+    from: i64,
+    until: i64,
+    now_ms: i64,
+) -> rusqlite::Result<Vec<Block>> {
+    const COLUMNS: &str = "ts_ms, input_tokens, output_tokens, cache_read_tokens,
+        cache_create_tokens, cost_nanousd, model";
+    let (sql, mut values) = calls(filter, COLUMNS, "ts_ms >= ? AND ts_ms < ?", "ts_ms");
+    values.extend([from.into(), until.into()]);
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut blocks: Vec<Block> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let ts_ms = row.get(0)?;
+        match blocks.last_mut().filter(|block| ts_ms < block.end_ms) {
+            Some(block) => block.add(row, ts_ms)?,
+            None => {
+                let mut block = Block::at(ts_ms);
+                block.add(row, ts_ms)?;
+                blocks.push(block);
+            }
+        }
+    }
+    if let Some(last) = blocks.last_mut() {
+        last.is_running = (last.start_ms..last.end_ms).contains(&now_ms);
+    }
+    Ok(blocks)
+}
+
+impl Block {
+    fn at(ts_ms: i64) -> Self {
+        let start_ms = ts_ms - ts_ms.rem_euclid(HOUR_MS);
+        Self {
+            start_ms,
+            end_ms: start_ms + BLOCK_MS,
+            first_ts_ms: ts_ms,
+            last_ts_ms: ts_ms,
+            figures: Figures::default(),
+            models: BTreeSet::new(),
+            is_running: false,
+        }
+    }
+
+    fn add(&mut self, row: &Row<'_>, ts_ms: i64) -> rusqlite::Result<()> {
+        let cost: Option<i64> = row.get(5)?;
+        let figures = &mut self.figures;
+        figures.message_count += 1;
+        figures.input_tokens += row.get::<_, i64>(1)?;
+        figures.output_tokens += row.get::<_, i64>(2)?;
+        figures.cache_read_tokens += row.get::<_, i64>(3)?;
+        figures.cache_create_tokens += row.get::<_, i64>(4)?;
+        figures.cost_nanousd += cost.unwrap_or(0);
+        figures.unpriced_count += i64::from(cost.is_none());
+        self.last_ts_ms = ts_ms;
+        let model = row.get_ref(6)?.as_str()?;
+        if !self.models.contains(model) {
+            self.models.insert(model.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A question about calls in the order of time, and the values it begins with.
+fn calls(
+    filter: &Resolved,
+    columns: &str,
+    times: &str,
+    order: &str,
+) -> (String, Vec<rusqlite::types::Value>) {
+    let (mut conditions, values) = filter.conditions_but_days();
+    conditions.push("role = 'assistant'".to_owned());
+    conditions.push(times.to_owned());
+    let sql = format!(
+        "SELECT {columns} FROM usage_events INDEXED BY usage_events_ts_ms
+         WHERE {} ORDER BY {order}",
+        conditions.join(" AND ")
+    );
+    (sql, values)
+}
