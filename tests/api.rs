@@ -72,7 +72,8 @@ impl Description {
             return;
         };
         let kind = reply.header("content-type").unwrap();
-        let content = content.get(kind).unwrap_or_else(|| panic!("{what}: {kind} is not described"));
+        let content =
+            content.get(kind).unwrap_or_else(|| panic!("{what}: {kind} is not described"));
         if kind.ends_with("json") {
             self.check(&what, &content["schema"], &reply.json());
         }
@@ -155,7 +156,9 @@ fn every_path_is_described_and_every_answer_is_as_described() {
         asked.insert(path.to_owned());
     }
     assert_eq!(asked, described, "every path is asked for");
-    for path in described.iter().filter(|path| path.starts_with("/api/v1/") && !path.ends_with("json")) {
+    for path in
+        described.iter().filter(|path| path.starts_with("/api/v1/") && !path.ends_with("json"))
+    {
         assert!(seen.contains(&(path, 200)) && seen.contains(&(path, 400)), "{path}: {seen:?}");
     }
     for path in &described {

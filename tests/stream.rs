@@ -114,7 +114,8 @@ fn a_client_sees_each_refresh_once_with_the_days_that_changed() {
     let mut listener = Listener::of(&service, None);
     let first = listener.event().unwrap();
     assert_eq!((first.position(), &first.data["all_changed"]), (20, &json!(true)));
-    let mut others: Vec<Listener> = (0..3).map(|_| Listener::of(&service, Some(&first.id))).collect();
+    let mut others: Vec<Listener> =
+        (0..3).map(|_| Listener::of(&service, Some(&first.id))).collect();
     for n in 20..50 {
         append(&home, n);
     }

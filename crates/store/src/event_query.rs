@@ -3,8 +3,8 @@
 //! Newest by time: its index gives the order, and the days, without sorting. A row that is
 //! corrected keeps its time and so its place, though its id moves on.
 
-use rusqlite::types::Value;
 use rusqlite::Connection;
+use rusqlite::types::Value;
 use serde_json::Value as Json;
 
 use crate::filter::{Filter, Resolved, one_of};
@@ -156,7 +156,9 @@ fn span(
     if sessions.is_empty() {
         for id in project_ids {
             // One that lost all its events has none to be found.
-            spans.push(span_of(db, OF_PROJECT, Value::Integer(*id))?.unwrap_or((i64::MAX, i64::MIN)));
+            spans.push(
+                span_of(db, OF_PROJECT, Value::Integer(*id))?.unwrap_or((i64::MAX, i64::MIN)),
+            );
         }
     }
     let join = |a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1));

@@ -253,19 +253,20 @@ pub(crate) fn rows(
 ) -> rusqlite::Result<(Vec<String>, Vec<Vec<Json>>)> {
     let mut statement = db.prepare_cached(sql)?;
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
-    let rows = statement.query_map(params_from_iter(values), |row| json(row, columns.len()))?;
+    let rows = statement.query_map(params_from_iter(values), |row| {
+        columns.iter().enumerate().map(|(place, name)| json(row, place, name)).collect()
+    })?;
     let rows = rows.collect::<rusqlite::Result<_>>()?;
     Ok((columns, rows))
 }
 
-fn json(row: &Row<'_>, columns: usize) -> rusqlite::Result<Vec<Json>> {
-    let value = |column| {
-        Ok(match row.get_ref(column)? {
-            ValueRef::Null | ValueRef::Blob(_) => Json::Null,
-            ValueRef::Integer(number) => Json::from(number),
-            ValueRef::Real(number) => Json::from(number),
-            ValueRef::Text(text) => Json::from(String::from_utf8_lossy(text)),
-        })
-    };
-    (0..columns).map(value).collect()
+fn json(row: &Row<'_>, place: usize, name: &str) -> rusqlite::Result<Json> {
+    Ok(match row.get_ref(place)? {
+        ValueRef::Null | ValueRef::Blob(_) => Json::Null,
+        // A whole number that SQLite has sorted is an integer to it, whatever its column is.
+        ValueRef::Integer(_) if name == "cost_usd" => Json::from(row.get::<_, f64>(place)?),
+        ValueRef::Integer(number) => Json::from(number),
+        ValueRef::Real(number) => Json::from(number),
+        ValueRef::Text(text) => Json::from(String::from_utf8_lossy(text)),
+    })
 }

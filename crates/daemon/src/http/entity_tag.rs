@@ -15,12 +15,7 @@ pub(super) struct EntityTag(String);
 impl EntityTag {
     /// Of an answer to `question` at a position of the log. The question stands for the program, too:
     /// its next version may answer it in another shape.
-    pub(super) fn of(
-        name: impl Display,
-        epoch: i64,
-        position: i64,
-        question: &impl Debug,
-    ) -> Self {
+    pub(super) fn of(name: impl Display, epoch: i64, position: i64, question: &impl Debug) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let asked = usage::digest22(format!("{version}{question:?}").as_bytes());
         Self(format!("\"{name}-{epoch}-{position}-{asked}\""))

@@ -82,7 +82,10 @@ mod tests {
         assert_eq!(newest["id"], 3);
         assert_eq!(newest["ts"], "2026-05-03T12:00:00.000Z");
         assert_eq!(newest["project_path"], "/home/ada/engine");
-        assert_eq!((&newest["cost_nanousd"], &newest["cost_source"]), (&Value::Null, &json!("unknown")));
+        assert_eq!(
+            (&newest["cost_nanousd"], &newest["cost_source"]),
+            (&Value::Null, &json!("unknown"))
+        );
 
         let mut days = Vec::new();
         let mut path = "/api/v1/events?limit=1".to_owned();

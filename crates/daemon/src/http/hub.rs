@@ -133,7 +133,11 @@ impl Hub {
             let detail = format!("{} streams are open, which is the most", self.most_clients);
             return Err(Problem::new(Code::TooManyStreams, detail));
         }
-        Ok(Place { newest: self.newest.subscribe(), stop: self.stop.clone(), hub: Arc::clone(self) })
+        Ok(Place {
+            newest: self.newest.subscribe(),
+            stop: self.stop.clone(),
+            hub: Arc::clone(self),
+        })
     }
 
     #[cfg(test)]

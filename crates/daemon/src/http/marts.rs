@@ -250,9 +250,18 @@ mod tests {
         let refused = server.get("/api/v1/marts/model_day?order=price").await;
         assert_eq!(refused.refusal(), (400, "bad_parameter".to_owned()));
         let columns = json!([
-            "day", "model", "speed", "session_count", "message_count", "input_tokens",
-            "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd",
-            "cost_usd", "unpriced_count",
+            "day",
+            "model",
+            "speed",
+            "session_count",
+            "message_count",
+            "input_tokens",
+            "output_tokens",
+            "cache_read_tokens",
+            "cache_create_tokens",
+            "cost_nanousd",
+            "cost_usd",
+            "unpriced_count",
         ]);
         assert_eq!(refused.json()["allowed"], columns);
         server.stop().await;
@@ -268,10 +277,15 @@ mod tests {
             ("daily?provider=codex&provider=codecs", json!(["codex"]), "codecs"),
             ("daily?model=gpt", json!(["a"]), "/api/v1/marts/model_day"),
             ("model_day?model=", json!(["a"]), "model"),
-            ("session?project=%2Fhome%2Fnobody", json!(["/home/ada/engine"]), "/api/v1/marts/project"),
+            (
+                "session?project=%2Fhome%2Fnobody",
+                json!(["/home/ada/engine"]),
+                "/api/v1/marts/project",
+            ),
             ("session?project=7", json!(["/home/ada/engine"]), "/api/v1/marts/project"),
         ] {
-            let reply = server.ask("GET", &format!("/api/v1/marts/{query}"), "If-None-Match: *\r\n");
+            let reply =
+                server.ask("GET", &format!("/api/v1/marts/{query}"), "If-None-Match: *\r\n");
             let reply = reply.await;
             assert_eq!(reply.refusal(), (400, "unknown_value".to_owned()), "{query}");
             let problem = reply.json();

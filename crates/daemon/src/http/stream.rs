@@ -205,7 +205,8 @@ mod tests {
         assert_eq!(id, format!("{epoch}-2"));
         assert_eq!((&data["epoch"], &data["position"]), (&json!(epoch), &json!(2)));
         assert_eq!((&data["all_changed"], &data["dirty_days"]), (&json!(true), &json!([])));
-        let all = json!({"daily": 2, "model_day": 2, "project": 2, "provider_day": 2, "session": 2});
+        let all =
+            json!({"daily": 2, "model_day": 2, "project": 2, "provider_day": 2, "session": 2});
         assert_eq!(data["watermarks"], all);
         let today = &data["today"];
         assert_eq!((&today["day"], &today["message_count"]), (&json!("2026-05-28"), &json!(1)));
@@ -271,7 +272,8 @@ mod tests {
             listener.event().await.unwrap();
         }
         let mut next = async || {
-            let piece = soon(std::future::poll_fn(|context| slow.as_mut().poll_next(context))).await;
+            let piece =
+                soon(std::future::poll_fn(|context| slow.as_mut().poll_next(context))).await;
             String::from_utf8(piece.unwrap().to_vec()).unwrap()
         };
         assert!(next().await.starts_with("retry: 1000\n\nevent: refresh\n"));
@@ -372,7 +374,8 @@ mod tests {
     async fn an_id_that_no_event_had_is_refused() {
         let database = Database::new();
         let (_parts, server) = start(&database).await;
-        for wrong in ["", "7", "1-", "-1", "1-x", "1--2", "+1-2", "1-2-3", "99999999999999999999-1"] {
+        for wrong in ["", "7", "1-", "-1", "1-x", "1--2", "+1-2", "1-2-3", "99999999999999999999-1"]
+        {
             let headers = format!("Last-Event-ID: {wrong}\r\n");
             let reply = server.ask("GET", "/api/v1/stream", &headers).await;
             assert_eq!(reply.refusal(), (400, "bad_parameter".to_owned()), "{wrong}");

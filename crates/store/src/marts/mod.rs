@@ -94,7 +94,7 @@ impl Mart {
     fn typed_columns(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.table.lines().filter_map(|line| {
             let mut words = line.split_whitespace();
-            let (name, kind) = (words.next()?, words.next()?);
+            let (name, kind) = (words.next()?, words.next()?.trim_end_matches(','));
             matches!(kind, "INTEGER" | "REAL" | "TEXT").then_some((name, kind))
         })
     }

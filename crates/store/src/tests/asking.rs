@@ -1,6 +1,7 @@
 //! Orders of marts, single events, and what followers are told.
 
 use proptest::prelude::*;
+use rusqlite::types::Value;
 use serde_json::{Value as Json, json};
 
 use super::reading::{DAY_MS, on_day, store_of};
@@ -106,11 +107,10 @@ fn events_are_the_columns_of_the_log_and_the_path_of_the_project() {
     let page = page.unwrap();
     const COLUMNS: &str = "SELECT name FROM pragma_table_xinfo('usage_events')
         WHERE cid < (SELECT cid FROM pragma_table_xinfo('usage_events') WHERE name = 'day_number')";
-    let mut names = store.db.prepare(COLUMNS).unwrap();
-    let names: Vec<String> =
-        names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    let others: Vec<&String> = page.columns.iter().filter(|n| *n != "project_path").collect();
-    assert_eq!(others, names.iter().collect::<Vec<_>>(), "all columns that are public");
+    let public = super::rows(&store.db, COLUMNS).into_iter().flatten();
+    let others = page.columns.iter().filter(|name| *name != "project_path");
+    let others = others.map(|name| Value::Text(name.clone()));
+    assert_eq!(others.collect::<Vec<_>>(), public.collect::<Vec<_>>(), "all that are public");
     let value = |row: usize, name: &str| {
         let place = page.columns.iter().position(|column| column == name).unwrap();
         page.rows[row][place].clone()
@@ -123,7 +123,6 @@ fn events_are_the_columns_of_the_log_and_the_path_of_the_project() {
     // A correction moves the id and not the place.
     let mut corrected = on_day(0);
     corrected.usage.tokens.output = 99;
-    drop(names);
     store.append(&mut [batch([corrected])]).unwrap();
     let page = store.reader().unwrap().events(&EventQuery { limit: 9, ..EventQuery::default() });
     assert_eq!(ids(&page.unwrap()), [2, 3]);

@@ -153,7 +153,7 @@ fn reading(db: &Connection) -> Vec<(&'static str, String)> {
     let narrow = EventQuery {
         filter: Filter {
             providers: vec!["codex".into()],
-            projects: vec!["/home/ada/engine".into()],
+            projects: vec!["/home/ada/7".into()],
             models: vec!["gpt-5.5".into()],
             ..Filter::day(day)
         },
@@ -183,6 +183,20 @@ SEARCH p USING INTEGER PRIMARY KEY (rowid=?)
 events, narrowed down
 SEARCH e USING INDEX usage_events_ts_ms (ts_ms>? AND ts_ms<?)
 SEARCH p USING INTEGER PRIMARY KEY (rowid=?)
+
+the span of a session
+CO-ROUTINE (subquery)
+SCAN project_cells USING COVERING INDEX project_cells_last_event_id
+USE TEMP B-TREE FOR DISTINCT
+SCAN (subquery)
+SEARCH usage_cells USING INDEX usage_cells_session (provider=? AND session_id=?)
+
+the span of a project
+SEARCH usage_cells USING INDEX usage_cells_project (project_id=?)
+
+dirty days
+SEARCH usage_cells USING COVERING INDEX usage_cells_last_event_id (last_event_id>?)
+USE TEMP B-TREE FOR DISTINCT
 ";
 
 #[test]
@@ -191,6 +205,7 @@ fn no_page_of_events_sorts_or_reads_all_of_them() {
     let events = (0..300).map(|n| {
         let mut event = event(&format!("k{n}"));
         event.ts_ms += n * 3_600_000;
+        event.owner.project = format!("/home/ada/{}", n % 40).into();
         event
     });
     ledger.append(&mut db, &mut [batch(events)]).unwrap();
