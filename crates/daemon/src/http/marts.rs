@@ -284,9 +284,8 @@ mod tests {
             ),
             ("session?project=7", json!(["/home/ada/engine"]), "/api/v1/marts/project"),
         ] {
-            let reply =
-                server.ask("GET", &format!("/api/v1/marts/{query}"), "If-None-Match: *\r\n");
-            let reply = reply.await;
+            let path = format!("/api/v1/marts/{query}");
+            let reply = server.ask("GET", &path, "If-None-Match: *\r\n").await;
             assert_eq!(reply.refusal(), (400, "unknown_value".to_owned()), "{query}");
             let problem = reply.json();
             assert_eq!(problem["allowed"], allowed, "{query}");
