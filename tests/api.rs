@@ -81,7 +81,7 @@ impl Description {
 }
 
 /// Paths as they are described, and requests for them.
-const REQUESTS: [(&str, &str, &str); 47] = [
+const REQUESTS: [(&str, &str, &str); 56] = [
     ("/livez", "/livez", ""),
     ("/readyz", "/readyz", ""),
     ("/health", "/health", ""),
@@ -92,31 +92,40 @@ const REQUESTS: [(&str, &str, &str); 47] = [
     ("/api/v1/summary", "/api/v1/summary?model=claude-opus-5&provider=claude-code", ""),
     ("/api/v1/summary", "/api/v1/summary?model=none", ""),
     ("/api/v1/summary", "/api/v1/summary?since=2026-09-01", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/model_day", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/project", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/provider_day", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/session", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/none", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?limit=1", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?limit=1&order=-cost_usd", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/session?order=cwd&limit=3", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?order=nothing", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?since=2026-09-03&until=2026-09-04", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?since=2026-09-04&until=2026-09-03", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?since=2030-01-01", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?since=today", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?provider=claude-code&provider=codex", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?project=/home/ada/shop&project=2", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?model=claude-opus-5", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?model=", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/model_day?project=1", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?limit=0", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?cursor=x", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?nothing=1", ""),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily", "If-None-Match: *\r\n"),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily", "If-None-Match: \"x\"\r\n"),
-    ("/api/v1/marts/{mart}", "/api/v1/marts/daily?since=%ff", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily", ""),
+    ("/api/v1/marts/model_day", "/api/v1/marts/model_day", ""),
+    ("/api/v1/marts/project", "/api/v1/marts/project", ""),
+    ("/api/v1/marts/provider_day", "/api/v1/marts/provider_day", ""),
+    ("/api/v1/marts/session", "/api/v1/marts/session", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?limit=1", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?limit=1&order=-cost_usd", ""),
+    ("/api/v1/marts/session", "/api/v1/marts/session?order=cwd&limit=3", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?order=nothing", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?since=2026-09-03&until=2026-09-04", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?since=2026-09-04&until=2026-09-03", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?since=2030-01-01", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?since=today", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?provider=claude-code&provider=codex", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?project=/home/ada/shop&project=2", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?model=claude-opus-5", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?model=", ""),
+    ("/api/v1/marts/model_day", "/api/v1/marts/model_day?project=1", ""),
+    ("/api/v1/marts/model_day", "/api/v1/marts/model_day?model=claude-opus-5&limit=2", ""),
+    ("/api/v1/marts/model_day", "/api/v1/marts/model_day", "If-None-Match: *\r\n"),
+    ("/api/v1/marts/project", "/api/v1/marts/project?order=-cost_nanousd&limit=2", ""),
+    ("/api/v1/marts/project", "/api/v1/marts/project?provider=claude-code", ""),
+    ("/api/v1/marts/project", "/api/v1/marts/project", "If-None-Match: *\r\n"),
+    ("/api/v1/marts/provider_day", "/api/v1/marts/provider_day?provider=codex", ""),
+    ("/api/v1/marts/provider_day", "/api/v1/marts/provider_day", "If-None-Match: *\r\n"),
+    ("/api/v1/marts/session", "/api/v1/marts/session?since=2026-09-03&until=2026-09-04", ""),
+    ("/api/v1/marts/session", "/api/v1/marts/session?limit=5001", ""),
+    ("/api/v1/marts/session", "/api/v1/marts/session", "If-None-Match: *\r\n"),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?limit=0", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?cursor=x", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?nothing=1", ""),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily", "If-None-Match: *\r\n"),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily", "If-None-Match: \"x\"\r\n"),
+    ("/api/v1/marts/daily", "/api/v1/marts/daily?since=%ff", ""),
     ("/api/v1/events", "/api/v1/events", ""),
     ("/api/v1/events", "/api/v1/events?limit=2", ""),
     ("/api/v1/events", "/api/v1/events?session=s1&session=s2", ""),
@@ -163,11 +172,10 @@ fn every_path_is_described_and_every_answer_is_as_described() {
     }
     for path in &described {
         let mut client = Client::of(&service);
-        let path_asked = path.replace("{mart}", "daily");
-        client.send(&format!("POST {path_asked} HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n"));
+        client.send(&format!("POST {path} HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n"));
         description.hold(path, &format!("POST {path}"), &client.reply(true).unwrap());
         let mut client = Client::of(&service);
-        client.send(&format!("GET {path_asked} HTTP/1.1\r\nHost: evil.example\r\n\r\n"));
+        client.send(&format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n"));
         description.hold(path, &format!("{path} of another host"), &client.reply(true).unwrap());
     }
     let event = Listener::of(&service, None).event().unwrap();
@@ -195,24 +203,27 @@ fn what_is_allowed_is_what_is_described() {
     };
     let in_query = |path: &str| -> BTreeSet<String> {
         let parameters = described["paths"][path]["get"]["parameters"].as_array().unwrap();
-        let places = parameters.iter().filter_map(|of| of["$ref"].as_str());
-        let names = places.map(|place| described.pointer(&place[1..]).unwrap());
-        let names = names.filter(|of| of["in"] == "query").map(|of| of["name"].as_str().unwrap());
+        let parameters = parameters.iter().map(|of| match of["$ref"].as_str() {
+            Some(place) => described.pointer(&place[1..]).unwrap(),
+            None => of,
+        });
+        let names =
+            parameters.filter(|of| of["in"] == "query").map(|of| of["name"].as_str().unwrap());
         names.map(str::to_owned).collect()
     };
-    assert_eq!(allowed("/api/v1/marts/daily?none=1"), in_query("/api/v1/marts/{mart}"));
     assert_eq!(allowed("/api/v1/events?none=1"), in_query("/api/v1/events"));
     assert_eq!(allowed("/api/v1/summary?none=1"), in_query("/api/v1/summary"));
-    for (mart, row) in [
-        ("daily", "DailyRow"),
-        ("model_day", "ModelDayRow"),
-        ("project", "ProjectRow"),
-        ("provider_day", "ProviderDayRow"),
-        ("session", "SessionRow"),
-    ] {
-        let columns = &described["components"]["schemas"][row]["properties"];
-        let columns: BTreeSet<String> = columns.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(allowed(&format!("/api/v1/marts/{mart}?order=none")), columns, "{mart}");
+    for mart in ["daily", "model_day", "project", "provider_day", "session"] {
+        let path = format!("/api/v1/marts/{mart}");
+        assert_eq!(allowed(&format!("{path}?none=1")), in_query(&path));
+        let parameters = &described["paths"][&path]["get"]["parameters"];
+        let order = parameters.as_array().unwrap().iter().find(|of| of["name"] == "order").unwrap();
+        let orders = order["schema"]["enum"].as_array().unwrap().iter().map(Value::to_string);
+        let (columns, largest_first): (Vec<_>, Vec<_>) =
+            orders.map(|order| order.replace('"', "")).partition(|order| !order.starts_with('-'));
+        assert!(columns.iter().map(|column| format!("-{column}")).eq(largest_first));
+        let columns: BTreeSet<String> = columns.into_iter().collect();
+        assert_eq!(allowed(&format!("{path}?order=none")), columns, "{mart}");
     }
     assert_eq!(service.stop(), 0);
 }
@@ -289,7 +300,7 @@ fn every_curl_in_the_guide_does_what_the_guide_says() {
         let said = String::from_utf8(output.stdout).unwrap();
         let expect = if is_endless { 28 } else { 0 };
         assert_eq!(output.status.code(), Some(expect), "{commands}\n{said}");
-        paths.retain(|path| !commands.contains(path.split('{').next().unwrap()));
+        paths.retain(|path| !commands.contains(&**path));
         let Some((kind, shown)) = prints else {
             assert!(!said.contains("about:blank"), "{commands}: {said}");
             continue;
