@@ -349,7 +349,8 @@ mod tests {
         for _ in 0..LIMITS.streams {
             listeners.push(Listener::of(&server, "").await);
         }
-        let refused = server.get("/api/v1/stream").await;
+        // A stream would never end.
+        let refused = soon(server.get("/api/v1/stream")).await;
         assert_eq!(refused.refusal(), (503, "too_many_streams".to_owned()));
         assert_eq!(refused.header("retry-after"), Some("1"));
         assert_eq!(server.get("/api/v1/events").await.status, 200, "others have places");
