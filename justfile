@@ -24,6 +24,11 @@ peers corpus *options:
     cargo build --release --locked --package daemon
     python3 bench/peers.py {{corpus}} {{options}}
 
+# ccusage's totals over a copy of a home folder with logs, or of several, and by which rules they differ.
+accuracy logs *options:
+    cargo build --release --locked --package daemon
+    python3 bench/accuracy.py {{logs}} {{options}}
+
 # Mixed load for some minutes: memory, descriptors and the write-ahead log stay flat, figures exact.
 soak minutes="10":
     cargo bench --bench soak -- --minutes {{minutes}}

@@ -1,12 +1,15 @@
 //! Real logs, counted by the binary, by an independent script, and line by line while they grow.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-use crate::support::{Dump, Home, Random, Service, append, corpus_homes, files, integer, wait};
+use crate::support::{
+    Dump, Home, Random, Service, append, corpus_homes, files, integer, strings, wait,
+};
 
 const MEASURES: &str = "\
     sum(role = 'assistant'), sum(role = 'user'), sum(input_tokens), sum(output_tokens), \
@@ -43,47 +46,159 @@ const AGENTS: [(&str, &[&str]); 7] = [
 
 #[test]
 fn every_home_adds_up_to_what_an_independent_script_counts() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        println!("skipped: no python3 to run the independent count with");
-        return;
-    }
     for corpus in corpus_homes() {
         let home = Home::copy_of(&corpus);
         home.tallyd(&["backfill"]);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle.py");
-        let output =
-            Command::new("python3").arg(script).arg(home.path()).arg("--json").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let expect: Value = serde_json::from_slice(&output.stdout).unwrap();
-        for (provider, not_counted) in AGENTS {
-            let context = format!("{} {provider}", corpus.display());
-            let db = home.database();
-            let filter = format!("provider = '{provider}'");
-            let all = grouped(&db, &filter, "'all'");
-            let names = || NAMES.into_iter().filter(|name| !not_counted.contains(name));
-            for name in names() {
-                // No row at all is a sum of zero.
-                let sum = all.get("all").map_or(json!(0), |sums| sums[name].clone());
-                assert_eq!(sum, expect[provider][name], "{context}: {name}");
-            }
-            let assistants = format!("{filter} AND role = 'assistant'");
-            let expected = |what: &str| (&expect[provider][what], not_counted);
-            assert_same(&grouped(&db, &assistants, "model"), expected("models"), &context);
-            assert_same(&grouped(&db, &filter, "day"), expected("days_utc"), &context);
-            let sessions = grouped(&db, &filter, "session_id");
-            assert_same(&sessions, expected("sessions"), &context);
-            for session in sessions.keys() {
-                let project: String = db
-                    .query_row(
-                        "SELECT p.path FROM session_mart s JOIN projects p ON p.id = s.project_id \
-                         WHERE s.provider = ?1 AND s.session_id = ?2",
-                        [provider, session],
-                        |row| row.get(0),
-                    )
-                    .unwrap();
-                let expect = &expect[provider]["sessions"][session]["project"];
-                assert_eq!(expect, &json!(project), "{context}: project of {session}");
-            }
+        assert_as_the_script_counts(&home, &corpus.display().to_string());
+    }
+}
+
+#[test]
+fn all_homes_in_one_add_up_to_the_sums_of_every_mart_and_to_what_the_script_counts() {
+    let homes = corpus_homes();
+    if homes.is_empty() {
+        return;
+    }
+    let home = Home::merged(&homes);
+    home.tallyd(&["backfill"]);
+    home.tallyd(&["check"]);
+    let db = home.database();
+    for (mart, more) in MARTS {
+        for (measure, of_events) in TOTALS.iter().chain(more) {
+            let events = integer(&db, &format!("SELECT {of_events} FROM usage_events"));
+            let sum = integer(&db, &format!("SELECT sum({measure}) FROM {mart}"));
+            assert!(events > 0, "the logs say something of {measure}");
+            assert_eq!(sum, events, "{mart}: {measure}");
+        }
+    }
+    assert_as_the_script_counts(&home, "all homes in one");
+}
+
+#[test]
+fn reports_of_all_homes_in_one_are_what_the_events_say() {
+    let homes = corpus_homes();
+    if homes.is_empty() {
+        return;
+    }
+    let home = Home::merged(&homes);
+    home.tallyd(&["backfill"]);
+    let db = home.database();
+    for (kind, keys, of_events) in REPORTS {
+        let report = home.json(&["report", kind]);
+        assert_eq!(totals(&report["total"]), sums(&db, "TRUE"), "{kind}");
+        let rows = report["rows"].as_array().unwrap().iter();
+        let rows: BTreeMap<String, Vec<i64>> = rows
+            .map(|row| {
+                let key: Vec<_> = keys.iter().map(|key| row[key].as_str().unwrap()).collect();
+                (key.join(" "), totals(row))
+            })
+            .filter(|(_, totals)| totals.iter().any(|total| *total != 0))
+            .collect();
+        let groups = strings(
+            &db,
+            &format!(
+                "SELECT DISTINCT {of_events} FROM usage_events e JOIN projects p ON p.id = \
+                 e.project_id WHERE role = 'assistant' ORDER BY 1"
+            ),
+        );
+        assert_eq!(rows.keys().cloned().collect::<Vec<_>>(), groups, "{kind}");
+        for (group, totals) in rows {
+            let group = group.replace('\'', "''");
+            assert_eq!(totals, sums(&db, &format!("{of_events} = '{group}'")), "{kind} {group}");
+        }
+    }
+    let blocks = home.json(&["report", "blocks", "--since", "2000-01-01"]);
+    let claude = "provider = 'claude-code'";
+    assert_eq!(totals(&blocks["total"]), sums(&db, claude), "blocks");
+    for block in blocks["rows"].as_array().unwrap() {
+        let (start, end) = (block["start_ts"].as_str().unwrap(), block["end_ts"].as_str().unwrap());
+        let events = sums(&db, &format!("{claude} AND ts >= '{start}' AND ts < '{end}'"));
+        assert_eq!(totals(block), events, "block of {start}");
+    }
+}
+
+/// A report, what tells its rows apart, and the same of events.
+const REPORTS: [(&str, &[&str], &str); 7] = [
+    ("daily", &["day"], "day"),
+    ("weekly", &["week"], "date(day, 'weekday 0', '-6 days')"),
+    ("monthly", &["month"], "substr(day, 1, 7)"),
+    ("session", &["provider", "session_id"], "provider || ' ' || session_id"),
+    ("project", &["project"], "path"),
+    ("provider", &["provider"], "provider"),
+    ("model", &["model"], "model"),
+];
+
+/// The measures of a row of a report.
+fn totals(row: &Value) -> Vec<i64> {
+    TOTALS.iter().map(|(measure, _)| row[measure].as_i64().unwrap()).collect()
+}
+
+/// The same of the calls for which something holds.
+fn sums(db: &rusqlite::Connection, condition: &str) -> Vec<i64> {
+    let of = |(_, measure): &(&str, &str)| {
+        let from = "usage_events e JOIN projects p ON p.id = e.project_id";
+        integer(db, &format!("SELECT ifnull({measure}, 0) FROM {from} WHERE {condition}"))
+    };
+    TOTALS.iter().map(of).collect()
+}
+
+/// A measure of every mart, and the same of events.
+const TOTALS: [(&str, &str); 7] = [
+    ("message_count", "sum(role = 'assistant')"),
+    ("input_tokens", "sum(input_tokens)"),
+    ("output_tokens", "sum(output_tokens)"),
+    ("cache_read_tokens", "sum(cache_read_tokens)"),
+    ("cache_create_tokens", "sum(cache_create_tokens)"),
+    ("cost_nanousd", "sum(cost_nanousd)"),
+    ("unpriced_count", "sum(cost_nanousd IS NULL)"),
+];
+/// Of some marts only.
+const PROMPTS: [(&str, &str); 1] = [("user_message_count", "sum(role = 'user')")];
+const MARTS: [(&str, &[(&str, &str)]); 5] = [
+    ("daily_mart", &[]),
+    ("session_mart", &PROMPTS),
+    ("project_mart", &PROMPTS),
+    ("provider_day_mart", &PROMPTS),
+    ("model_day_mart", &[]),
+];
+
+/// By agent, model, day and session, with the project of each session.
+fn assert_as_the_script_counts(home: &Home, context: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oracle.py");
+    let script = Command::new("python3").arg(script).arg(home.path()).arg("--json").output();
+    let Ok(output) = script else {
+        println!("skipped: no python3 to run the independent count with");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let expect: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let db = home.database();
+    for (provider, not_counted) in AGENTS {
+        let context = format!("{context} {provider}");
+        let filter = format!("provider = '{provider}'");
+        let all = grouped(&db, &filter, "'all'");
+        for name in NAMES.into_iter().filter(|name| !not_counted.contains(name)) {
+            // No row at all is a sum of zero.
+            let sum = all.get("all").map_or(json!(0), |sums| sums[name].clone());
+            assert_eq!(sum, expect[provider][name], "{context}: {name}");
+        }
+        let assistants = format!("{filter} AND role = 'assistant'");
+        let expected = |what: &str| (&expect[provider][what], not_counted);
+        assert_same(&grouped(&db, &assistants, "model"), expected("models"), &context);
+        assert_same(&grouped(&db, &filter, "day"), expected("days_utc"), &context);
+        let sessions = grouped(&db, &filter, "session_id");
+        assert_same(&sessions, expected("sessions"), &context);
+        for session in sessions.keys() {
+            let project: String = db
+                .query_row(
+                    "SELECT p.path FROM session_mart s JOIN projects p ON p.id = s.project_id \
+                     WHERE s.provider = ?1 AND s.session_id = ?2",
+                    [provider, session],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            let expect = &expect[provider]["sessions"][session]["project"];
+            assert_eq!(expect, &json!(project), "{context}: project of {session}");
         }
     }
 }

@@ -13,6 +13,7 @@ mod http;
 mod ingest;
 mod kill;
 mod privacy;
+mod report;
 mod reprice;
 mod service;
 mod settings;

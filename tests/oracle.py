@@ -255,7 +255,7 @@ def merge(statements):
 
 
 def statement(key, role, session, project, cwd, ts, model="", use=None, **more):
-    fields = dict(rank=0, born=0, geo="", logged=None, priced=True, side=False, req=None, file=None, kind=role)
+    fields = dict(rank=0, born=0, geo="", logged=None, priced=True, side=False, mid=None, req=None, file=None, kind=role)
     return NS(key=key, role=role, session=session, project=project, cwd=cwd, ts=ts, model=model,
               use=use or dict.fromkeys(TOKENS, 0) | {"speed": "standard"}, **(fields | more))
 
@@ -384,7 +384,7 @@ def claude_file(path, slug, inner):
         key = claude_key(text(m.get("id")), req, session, use, text(outer.get("uuid")), line_id)
         ts = here if here is not None else last_ts if last_ts is not None else mtime
         logged = nano(o.get("costUSD")) or None
-        who |= dict(ts=ts, req=req, kind=o["type"])
+        who |= dict(ts=ts, mid=text(m.get("id")), req=req, kind=o["type"])
         STATS["claude usage lines", o["type"], rank] += 1
         geo = text(u.get("inference_geo"))
         if any(use[k] for k in TOKENS):

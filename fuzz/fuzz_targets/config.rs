@@ -2,9 +2,17 @@
 
 #![no_main]
 
+#[path = "../../crates/daemon/src/budgets.rs"]
+#[expect(dead_code, reason = "the daemon uses the rest")]
+mod budgets;
+#[path = "../../crates/daemon/src/clock.rs"]
+mod clock;
 #[path = "../../crates/daemon/src/config.rs"]
 #[expect(dead_code, reason = "the daemon uses the rest")]
 mod config;
+#[path = "../../crates/daemon/src/text.rs"]
+#[expect(dead_code, reason = "the daemon uses the rest")]
+mod text;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +41,7 @@ fuzz_target!(|data: &[u8]| {
             assert!((1 << 20..=1 << 30).contains(&config.max_line));
             assert!(config.sweep_interval >= Duration::from_secs(1));
             assert!(config.roots().iter().all(|root| root.path.is_absolute()));
+            assert!(config.budgets.iter().all(|budget| budget.nanousd > 0));
             assert!(config.shown.iter().all(|shown| !shown.key.is_empty()));
         }
         Err(error) => assert!(!error.to_string().is_empty()),

@@ -41,6 +41,19 @@ impl Home {
         home
     }
 
+    /// A home that holds what several hold. Of a file that two of them had, one would be lost.
+    pub(crate) fn merged(homes: &[PathBuf]) -> Self {
+        let merged = Self::new();
+        for home in homes {
+            for file in files(home) {
+                let file = file.strip_prefix(home).unwrap();
+                assert!(!merged.path().join(file).exists(), "two homes hold {}", file.display());
+            }
+            copy_tree(home, merged.path());
+        }
+        merged
+    }
+
     /// The home of somebody to whom something can be forbidden: nothing is to root.
     pub(crate) fn of_a_mortal() -> Self {
         const NOBODY: u32 = 65_534;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use jiff::civil::Date;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
 use crate::filter::{Filter, Resolved};
 use crate::report::Figures;
@@ -14,6 +14,8 @@ use crate::{ReadError, Reader};
 
 pub const BLOCK_MS: i64 = 5 * HOUR_MS;
 const HOUR_MS: i64 = 3_600_000;
+/// Before any call; there is room for sums.
+const LONG_AGO_MS: i64 = i64::MIN / 4;
 
 /// What was used within five hours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,37 +72,64 @@ impl Reader {
     pub fn blocks(&self, filter: &Filter, now_ms: i64) -> Result<Vec<Block>, ReadError> {
         let zone = Zone::new(&self.time_zone()?)?;
         let start = |day: Date| zone.start_ms(day);
-        let since = filter.since.and_then(start).unwrap_or(i64::MIN);
+        let since = filter.since.and_then(start).unwrap_or(LONG_AGO_MS);
         let next = filter.until.and_then(|day| day.tomorrow().ok()).and_then(start);
         let until = next.unwrap_or(i64::MAX);
+        let mut blocks = self.blocks_between(filter, since, until, now_ms)?;
+        blocks.retain(|block| block.end_ms > since && block.start_ms < until);
+        Ok(blocks)
+    }
+
+    /// The block of now, if there is one.
+    pub fn running_block(&self, filter: &Filter, now_ms: i64) -> Result<Option<Block>, ReadError> {
+        let blocks = self.blocks_between(filter, now_ms, now_ms.saturating_add(1), now_ms)?;
+        Ok(blocks.into_iter().find(|block| block.is_running))
+    }
+
+    fn blocks_between(
+        &self,
+        filter: &Filter,
+        since: i64,
+        until: i64,
+        now_ms: i64,
+    ) -> Result<Vec<Block>, ReadError> {
         self.read(|db| {
-            let filter = match filter.resolve(db)? {
-                Ok(filter) => filter,
-                Err(unknown) => return Ok(Err(unknown)),
-            };
-            let from = beginning(db, &filter, since)?;
-            let mut blocks = blocks_from(db, &filter, from, until, now_ms)?;
-            blocks.retain(|block| block.end_ms > since && block.start_ms < until);
-            Ok(Ok(blocks))
+            Ok(match filter.resolve(db)? {
+                Ok(filter) => {
+                    let from = beginning(db, &filter, since)?;
+                    Ok(blocks_from(db, &filter, from, until, now_ms)?)
+                }
+                Err(unknown) => Err(unknown),
+            })
         })?
     }
 }
 
-/// Where a block certainly begins: at the last call before which there was none for five hours.
+/// The first call of the block that `since` lies in or comes before. Each step of five hours, back to a
+/// pause and forth again, takes a look or two at the index and not at every call.
 fn beginning(db: &Connection, filter: &Resolved, since: i64) -> rusqlite::Result<i64> {
-    let (sql, mut values) = calls(filter, "ts_ms", "ts_ms < ?", "ts_ms DESC");
-    values.push(since.into());
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
-    let mut earliest = since;
-    while let Some(row) = rows.next()? {
-        let ts_ms = row.get(0)?;
-        if earliest.saturating_sub(BLOCK_MS) >= ts_ms {
+    let (before, values) = calls(filter, "ts_ms", "ts_ms < ?", "ts_ms DESC LIMIT 1");
+    let (after, _) = calls(filter, "ts_ms", "ts_ms >= ?", "ts_ms LIMIT 1");
+    let look = |sql: &str, ms: i64| -> rusqlite::Result<Option<i64>> {
+        let values = values.iter().cloned().chain([ms.into()]);
+        db.prepare_cached(sql)?.query_row(params_from_iter(values), |row| row.get(0)).optional()
+    };
+    let mut first = since;
+    while let Some(last) = look(&before, first)? {
+        let begin = last - BLOCK_MS;
+        if first - BLOCK_MS >= last {
             break;
         }
-        earliest = ts_ms;
+        // Between calls within five hours there is no pause of five hours.
+        first = look(&after, begin + 1)?.unwrap_or(last);
     }
-    Ok(earliest)
+    loop {
+        let end = Block::at(first).end_ms;
+        match look(&after, end)?.filter(|next| end <= since && *next <= since) {
+            Some(next) => first = next,
+            None => return Ok(first),
+        }
+    }
 }
 
 fn blocks_from(

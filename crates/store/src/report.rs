@@ -127,6 +127,8 @@ const TABLES: [(&str, &[&str]); 6] = [
     ("usage_cells", &["day", "project_id", "provider", "model", "speed", "session_id"]),
 ];
 
+const COLUMNS: &str = "message_count, input_tokens, output_tokens, cache_read_tokens,
+    cache_create_tokens, cost_nanousd, unpriced_count";
 const SUMS: &str = "sum(message_count) AS message_count, sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens, sum(cache_read_tokens) AS cache_read_tokens,
     sum(cache_create_tokens) AS cache_create_tokens, sum(cost_nanousd) AS cost_nanousd,
@@ -195,7 +197,7 @@ pub(crate) fn figures_of(
     filter: &Filter,
 ) -> rusqlite::Result<Result<Figures, ReadError>> {
     Ok(match filter.resolve(db)? {
-        Ok(filter) => Ok(Plan::over(&[], &filter).total(db)?),
+        Ok(filter) => Ok(Plan::over(&[], &filter).total(db)?.0),
         Err(unknown) => Err(unknown),
     })
 }
@@ -227,20 +229,34 @@ impl<'a> Plan<'a> {
     fn run(&self, db: &Connection) -> rusqlite::Result<Report> {
         const WATERMARK: &str = "SELECT min(last_event_id) FROM mart_watermark";
         let rows = self.rows(db)?;
+        let (total, rows_of_table) = self.total(db)?;
         let is_limited = self.query.is_some_and(|query| query.limit == Some(rows.len()));
         Ok(Report {
-            groups: if is_limited { self.groups(db)? } else { rows.len() as u64 },
-            total: self.total(db)?,
+            groups: match is_limited {
+                true if self.has_a_row_for_each() => rows_of_table,
+                true => self.groups(db)?,
+                false => rows.len() as u64,
+            },
+            total,
             watermark: db.query_row(WATERMARK, [], |row| row.get(0))?,
             epoch: meta::epoch(db)?,
             rows,
         })
     }
 
-    fn total(&self, db: &Connection) -> rusqlite::Result<Figures> {
+    /// Whether each row of the table is a group already: sessions are many, and summing up one by one
+    /// takes its time.
+    fn has_a_row_for_each(&self) -> bool {
+        self.table == "session_mart" && self.by() == [Dimension::Session]
+    }
+
+    /// The sum, and of how many rows.
+    fn total(&self, db: &Connection) -> rusqlite::Result<(Figures, u64)> {
         let Self { table, condition, values, .. } = self;
-        let sql = format!("SELECT {SUMS} FROM {table} WHERE {condition}");
-        db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| figures(row, 0))
+        let sql = format!("SELECT {SUMS}, count(*) FROM {table} WHERE {condition}");
+        db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| {
+            Ok((figures(row, 0)?, row.get::<_, i64>(7)?.unsigned_abs()))
+        })
     }
 
     fn by(&self) -> &[Dimension] {
@@ -269,10 +285,15 @@ impl<'a> Plan<'a> {
         let Self { table, condition, values, .. } = self;
         let is_by_session = query.by.contains(&Dimension::Session);
         let (group, places) = (self.group(), Places::of(&query.by));
-        let times = if is_by_session {
-            ", min(first_ts_ms) AS first_ts_ms, max(last_ts_ms) AS last_ts_ms"
+        let times = match is_by_session {
+            true if self.has_a_row_for_each() => ", first_ts_ms, last_ts_ms",
+            true => ", min(first_ts_ms) AS first_ts_ms, max(last_ts_ms) AS last_ts_ms",
+            false => "",
+        };
+        let (sums, grouping) = if self.has_a_row_for_each() {
+            (COLUMNS, String::new())
         } else {
-            ""
+            (SUMS, format!("GROUP BY {group}"))
         };
         let direction = if query.descending { "DESC" } else { "ASC" };
         let keys = (1..=places.width).map(|place| match query.sort {
@@ -284,8 +305,8 @@ impl<'a> Plan<'a> {
         let limit = query.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
         // Sorted outside: inside, the name of a sum is that of the column it sums up.
         let sql = format!(
-            "SELECT * FROM (SELECT {group}, {SUMS}{times} FROM {table} WHERE {condition}
-             GROUP BY {group}) ORDER BY {}{limit}",
+            "SELECT * FROM (SELECT {group}, {sums}{times} FROM {table} WHERE {condition}
+             {grouping}) ORDER BY {}{limit}",
             order.join(", ")
         );
         let mut statement = db.prepare_cached(&sql)?;

@@ -108,6 +108,21 @@ pub(super) struct Inherited {
     turn: Option<Turn>,
     /// Since the newest copied counter.
     prompts: Vec<Prompt>,
+    copies: Copies,
+}
+
+/// What a copy is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Copies {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// Turns, with their counters in them.
+    Turns,
+    /// Counters alone.
+    Counters,
+    /// Counters alone, and now a turn begins: no copy.
+    CountersAndATurn,
 }
 
 impl Inherited {
@@ -154,6 +169,7 @@ impl Inherited {
         let keeps_times = *self.keeps_times.get_or_insert(is_older);
         let is_own_after =
             |gap_ms| if keeps_times { !is_older } else { ms.abs_diff(self.copied_ms) > gap_ms };
+        let is_past = self.is_past_counters();
         let is_own = match (parent, count.total) {
             _ if self.is_numbered() => false,
             (Parent::Series(series), Some(total)) => {
@@ -162,17 +178,31 @@ impl Inherited {
                 let found = rest.iter().position(|copied| *copied == digest);
                 // Where the series ends, the parent's file may not be whole yet: it is being
                 // restored, say. What is older than the thread was copied in any case.
-                let is_own = !is_older && (rest.len() > 1 || is_own_after(SHORT_GAP_MS));
+                // And nothing is asked of a model before a turn begins.
+                let is_other = rest.len() > 1 && self.copies == Copies::Turns;
+                let is_own = !is_older && (is_other || is_past || is_own_after(SHORT_GAP_MS));
                 self.position += found.unwrap_or_default();
                 found.is_none() && is_own
             }
-            _ => is_own_after(GAP_MS),
+            _ => is_own_after(GAP_MS) || (is_past && !is_older),
         };
         if !is_own {
             self.copied_ms = ms;
             self.prompts.clear();
+            self.copies = match self.copies {
+                Copies::Turns => Copies::Turns,
+                _ => Copies::Counters,
+            };
         }
         is_own
+    }
+
+    /// Takes note of the context that every turn begins with.
+    pub(super) fn note_turn(&mut self) {
+        self.copies = match self.copies {
+            Copies::Nothing | Copies::Turns => Copies::Turns,
+            Copies::Counters | Copies::CountersAndATurn => Copies::CountersAndATurn,
+        };
     }
 
     /// Takes note of a copied `session_meta`.
@@ -226,9 +256,15 @@ impl Inherited {
             let ms = prompt.at.ms;
             !self.is_numbered()
                 && self.created_ms.is_none_or(|created| ms >= created)
-                && (self.keeps_times == Some(true) || ms.abs_diff(self.copied_ms) > GAP_MS)
+                && (self.keeps_times == Some(true)
+                    || self.is_past_counters()
+                    || ms.abs_diff(self.copied_ms) > GAP_MS)
         });
         prompts
+    }
+
+    fn is_past_counters(&self) -> bool {
+        self.copies == Copies::CountersAndATurn
     }
 
     /// Whether the lines say by their ordinals where the own part begins.

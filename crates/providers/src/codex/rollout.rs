@@ -132,6 +132,9 @@ impl Rollout {
         match record {
             Record::SessionMeta(meta) => self.session_meta(&meta, ordinal, at, out),
             Record::TurnContext { model, cwd } => {
+                if let Phase::Inherited(inherited) = &mut self.state.phase {
+                    inherited.note_turn();
+                }
                 set(&mut self.state.cwd, cwd.as_deref());
                 self.set_model(model.as_deref(), out);
             }

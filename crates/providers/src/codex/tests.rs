@@ -440,6 +440,24 @@ fn edge_17_what_the_parent_never_had_is_the_forks_own_however_soon_it_comes() {
 }
 
 #[test]
+fn edge_17_a_copy_of_counters_alone_ends_where_a_turn_begins_however_soon() {
+    let (parent, _) = parent_and_copy(0);
+    let copy = [count(1, 100, 100), count(2, 250, 150), count(3, 450, 200)];
+    let own = [context(4, "gpt-5.5"), event(4, "user_message"), count(4, 500, 50)];
+    let lines = fork(&copy, &own);
+    check_with_parent(&lines, &parent, &["tc 50"]);
+    for parent in [None, Some(&parent[..])] {
+        assert_eq!(rows_of(&lines, parent).prompts(), ["codex:prompt:T:0"]);
+    }
+    // Nothing is asked of a model before a turn: the parent may lack what is copied.
+    check_with_parent(&lines, &[meta(""), count(0, 7, 7), count(1, 9, 2)], &["tc 50"]);
+    // Where turns are copied, too, one more may be a copy.
+    let copy = [context(0, "gpt-5.5"), count(1, 100, 100), context(2, "gpt-5.5")];
+    let lines = fork(&copy, &[count(3, 250, 150), context(4, "gpt-5.5"), count(5, 450, 200)]);
+    check_with_parent(&lines, &parent[..5], &[]);
+}
+
+#[test]
 fn edge_17_a_clock_that_was_set_back_between_parent_and_fork_hides_nothing() {
     let (parent, copy) = parent_and_copy(3_600_000);
     let own = [event(60_000, "user_message"), count(70_000, 500, 50), count(90_000, 560, 60)];

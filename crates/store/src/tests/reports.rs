@@ -306,9 +306,15 @@ fn blocks_are_those_of_the_whole_history_wherever_one_begins_to_look() {
         for day in (20..=30).map(|day| date(2026, 4, day)) {
             let some = reader.blocks(&Filter { since: Some(day), ..of.clone() }, NOW_MS).unwrap();
             let start_ms = start(day);
-            let expect: Vec<_> =
+            let after: Vec<_> =
                 expect.iter().filter(|block| block.0 + BLOCK_MS > start_ms).copied().collect();
-            assert_eq!(some.iter().map(told).collect::<Vec<_>>(), expect, "{day}");
+            assert_eq!(some.iter().map(told).collect::<Vec<_>>(), after, "{day}");
+            // One that begins with this hour has no call yet.
+            let is_of =
+                |block: &&(i64, i64, i64)| (block.0 + 1..block.0 + BLOCK_MS).contains(&start_ms);
+            let running = reader.running_block(&of, start_ms).unwrap();
+            let start = running.map(|block| block.start_ms);
+            assert_eq!(start, expect.iter().find(is_of).map(|block| block.0), "{day}");
         }
     }
 }
@@ -332,6 +338,8 @@ fn a_running_block_has_a_rate_and_leads_somewhere() {
     let at = |minute: i64| {
         let now_ms = hour + minute * 60_000;
         let block = reader.blocks(&Filter::default(), now_ms).unwrap().pop().unwrap();
+        let running = reader.running_block(&Filter::default(), now_ms).unwrap();
+        assert_eq!(running, Some(block.clone()).filter(|block| block.is_running));
         (block.clone(), block.burn(now_ms))
     };
     let (block, burn) = at(60);

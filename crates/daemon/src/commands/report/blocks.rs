@@ -76,30 +76,28 @@ fn filter(reader: &Reader, told: &Told<'_>) -> Result<Filter, ReadError> {
 }
 
 /// An agent that was never used has no blocks; that is no mistake of whoever named none.
-pub(crate) fn blocks(
-    reader: &Reader,
-    filter: &Filter,
-    now_ms: i64,
-) -> Result<Vec<Block>, ReadError> {
-    match reader.blocks(filter, now_ms) {
-        Err(ReadError::Unknown { kind: "provider", value, .. }) if value == AGENT => Ok(Vec::new()),
-        blocks => blocks,
-    }
+fn blocks(reader: &Reader, filter: &Filter, now_ms: i64) -> Result<Vec<Block>, ReadError> {
+    reader.blocks(filter, now_ms).or_else(none_yet)
 }
 
-/// The block of now, if there is one.
+/// The block of now, if there is one; of the agent whose windows these are if none is named.
 pub(crate) fn running(
     reader: &Reader,
     filter: &Filter,
     now_ms: i64,
 ) -> Result<Option<Block>, ReadError> {
-    let today = reader.day(now_ms)?;
-    let mut filter =
-        Filter { since: Some(today.saturating_sub(1.days())), until: None, ..filter.clone() };
+    let mut filter = filter.clone();
     if filter.providers.is_empty() {
         filter.providers.push(AGENT.to_owned());
     }
-    Ok(blocks(reader, &filter, now_ms)?.into_iter().find(|block| block.is_running))
+    reader.running_block(&filter, now_ms).or_else(none_yet)
+}
+
+fn none_yet<T: Default>(error: ReadError) -> Result<T, ReadError> {
+    match error {
+        ReadError::Unknown { kind: "provider", value, .. } if value == AGENT => Ok(T::default()),
+        error => Err(error),
+    }
 }
 
 fn total(blocks: &[Block]) -> Figures {

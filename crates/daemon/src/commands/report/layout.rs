@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil::Date};
-use store::{Dimension, Figures, Filter, Report, ReportQuery, ReportRow};
+use store::{Dimension, Figures, Filter, Report, ReportQuery, ReportRow, SessionFacts};
 
 use super::{Told, name_of, plural};
 use crate::budgets::Standing;
@@ -69,7 +69,14 @@ impl Detail {
 
     pub(super) fn cells(self, figures: &Figures) -> Vec<String> {
         let count = |n: i64| if self == Self::Full { text::count(n) } else { text::short_count(n) };
-        let cost = text::cost(figures.cost_nanousd, figures.message_count, figures.unpriced_count);
+        let Figures { cost_nanousd, message_count, unpriced_count, .. } = *figures;
+        let cost = match self {
+            // What lacks some is at least so much.
+            Self::Short | Self::Sums if (1..message_count).contains(&unpriced_count) => {
+                format!("≥ {}", text::money(cost_nanousd))
+            }
+            _ => text::cost(cost_nanousd, message_count, unpriced_count),
+        };
         let calls = text::count(figures.message_count);
         if self == Self::Sums {
             return vec![calls, count(figures.tokens()), cost];
@@ -97,17 +104,17 @@ pub(super) fn as_text(
     }
     let names = KeyColumns::of(&query.by, told);
     let build = |detail: Detail| {
-        let mut columns = names.headings();
+        let mut columns = names.headings(detail);
         columns.extend(detail.columns());
         let row = |row: &ReportRow| {
-            let mut cells = names.cells(row);
+            let mut cells = names.cells(row, detail);
             cells.extend(detail.cells(&row.figures));
             cells
         };
         let mut rows: Vec<_> = report.rows.iter().map(row).collect();
         let more = report.groups - report.rows.len() as u64;
         let mut total = vec![total_name(query.by[0], report.groups, more)];
-        total.resize(names.headings().len(), String::new());
+        total.resize(names.headings(detail).len(), String::new());
         total.extend(detail.cells(&report.total));
         rows.push(total);
         (columns, rows)
@@ -185,50 +192,54 @@ impl<'a> KeyColumns<'a> {
         Self { by, zone, today }
     }
 
-    fn headings(&self) -> Vec<(&'static str, Align)> {
+    fn headings(&self, detail: Detail) -> Vec<(&'static str, Align)> {
         let mut headings = Vec::new();
         for by in self.by {
             match by {
                 Dimension::Session => {
-                    headings.push(("session", Align::Left));
-                    if self.has_facts() {
-                        headings.push(("last", Align::Left));
-                        headings.push(("agent", Align::Left));
-                        headings.push(("project", Align::Left));
-                        headings.push(("model", Align::Left));
-                    }
+                    headings.push("session");
+                    headings.extend(self.facts(detail));
                 }
-                Dimension::Provider => headings.push(("agent", Align::Left)),
-                Dimension::Week => headings.push(("week from", Align::Left)),
-                _ => headings.push((name_of(*by), Align::Left)),
+                Dimension::Provider => headings.push("agent"),
+                Dimension::Week => headings.push("week from"),
+                _ => headings.push(name_of(*by)),
             }
         }
-        headings
+        headings.into_iter().map(|name| (name, Align::Left)).collect()
     }
 
-    /// Sessions alone have room for more about them.
-    fn has_facts(&self) -> bool {
-        self.by.len() == 1
+    /// What else there is room for where nothing but sessions is told apart.
+    fn facts(&self, detail: Detail) -> &'static [&'static str] {
+        match detail {
+            _ if self.by.len() > 1 => &[],
+            Detail::Sums => &["last", "project"],
+            Detail::Full | Detail::Short => &["last", "agent", "project", "model"],
+        }
     }
 
-    fn cells(&self, row: &ReportRow) -> Vec<String> {
+    fn cells(&self, row: &ReportRow, detail: Detail) -> Vec<String> {
         let mut cells = Vec::new();
         for (by, part) in self.by.iter().zip(&row.key) {
-            match by {
-                Dimension::Session => {
-                    cells.push(text::plain(part));
-                    if let Some(session) = row.session.as_ref().filter(|_| self.has_facts()) {
-                        cells.push(self.time(session.last_ts_ms));
-                        cells.push(session.provider.clone());
-                        cells.push(text::plain(session.project.as_deref().unwrap_or("-")));
-                        cells.push(text::plain(session.primary_model.as_deref().unwrap_or("-")));
-                    }
-                }
-                _ if part.is_empty() => cells.push("-".to_owned()),
-                _ => cells.push(text::plain(part)),
+            cells.push(if part.is_empty() { "-".to_owned() } else { text::plain(part) });
+            if let (Dimension::Session, Some(session)) = (by, &row.session) {
+                cells.extend(self.facts(detail).iter().map(|name| self.fact(session, name)));
             }
         }
         cells
+    }
+
+    fn fact(&self, session: &SessionFacts, name: &str) -> String {
+        let or_none = |text: &Option<String>| {
+            text.as_deref()
+                .filter(|text| !text.is_empty())
+                .map_or_else(|| "-".to_owned(), text::plain)
+        };
+        match name {
+            "last" => self.time(session.last_ts_ms),
+            "agent" => session.provider.clone(),
+            "project" => or_none(&session.project),
+            _ => or_none(&session.primary_model),
+        }
     }
 
     /// The time of day for today, the day otherwise.

@@ -117,12 +117,16 @@ pub(crate) struct Arguments {
     /// The other way round
     #[arg(long)]
     reverse: bool,
-    /// So many rows; of days and sessions the newest. The total is of all
+    /// So many rows, of days and sessions the newest; of sessions 50 if nothing is said, except in
+    /// JSON and CSV. The total is of all
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     #[command(flatten)]
     format: Format,
 }
+
+/// Sessions that a table shows if nothing is said.
+const SESSIONS: u32 = 50;
 
 /// Wrong usage that only shows once the figures are known, or arguments that do not go together.
 #[derive(Debug, thiserror::Error)]
@@ -214,7 +218,7 @@ impl Arguments {
             filter: filter.clone(),
             sort,
             descending: descending != self.keeps_newest(),
-            limit: self.limit.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX)),
+            limit: self.limit().map(|rows| usize::try_from(rows).unwrap_or(usize::MAX)),
         })
     }
 
@@ -224,7 +228,14 @@ impl Arguments {
             None => !matches!(self.kind, Kind::Project | Kind::Provider | Kind::Model),
             Some(sort) => sort == Sort::Last || (sort == Sort::Name && self.kind.is_by_time()),
         };
-        self.limit.is_some() && goes_by_time && !self.reverse
+        self.limit().is_some() && goes_by_time && !self.reverse
+    }
+
+    /// There are too many sessions to look at them all.
+    fn limit(&self) -> Option<u32> {
+        let is_for_people = !self.format.json && !self.format.csv;
+        let is_long = self.kind == Kind::Session && is_for_people;
+        self.limit.or(is_long.then_some(SESSIONS))
     }
 }
 
