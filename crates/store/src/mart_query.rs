@@ -107,8 +107,13 @@ impl Select {
                 column: order.column.clone(),
                 columns: mart.columns().collect(),
             })?;
-            // The same order, without a rounded number in the cursor.
-            let column = if column == "cost_usd" { "cost_nanousd" } else { column };
+            // The same order by what is stored: no rounded number in the cursor, no time to write.
+            let column = match column {
+                "cost_usd" => "cost_nanousd",
+                "first_ts" => "first_ts_ms",
+                "last_ts" => "last_ts_ms",
+                column => column,
+            };
             sorted_by.insert(0, column);
             descending = order.descending;
         }
