@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 mod agents;
+mod api;
 mod architecture;
 mod corpus;
 mod export;
@@ -18,4 +19,5 @@ mod report;
 mod reprice;
 mod service;
 mod settings;
+mod stream;
 mod support;

@@ -43,4 +43,6 @@ pub(crate) struct Live {
 #[derive(Clone, Debug)]
 pub(crate) struct StoreView {
     pub(crate) status: watch::Receiver<store::WriterStatus>,
+    /// Changes with every refresh of the marts.
+    pub(crate) refreshed: watch::Receiver<store::Refreshed>,
 }

@@ -123,7 +123,7 @@ impl Service {
         greet(&config, &store);
         let (writer, handle) = store.into_writer()?;
         // Cannot be set already: this is the only place.
-        _ = view.set(StoreView { status: handle.status() });
+        _ = view.set(StoreView { status: handle.status(), refreshed: handle.refreshed() });
         let writer = tokio::spawn(writer.run());
         let plan = IngestPlan { checkpoints, mode: ingest::Mode::Live, force: false };
         let ingest = Ingest::start(&config, plan, handle.sender(), ingest_status.clone());

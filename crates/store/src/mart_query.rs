@@ -1,24 +1,22 @@
-//! Rows of a mart, filtered and in pages.
+//! Rows of a mart, filtered, in any order, and in pages.
 
 use jiff::civil::Date;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::Value as Json;
 
+use crate::filter::{Filter, Resolved, one_of};
 use crate::marts::Mart;
 use crate::zone::Zone;
 use crate::{ReadError, meta};
 
-/// Rows of a mart, narrowed down. Days are inclusive.
+/// Rows of a mart, narrowed down.
 #[derive(Clone, Debug)]
 pub struct MartQuery {
     pub mart: &'static Mart,
-    pub since: Option<String>,
-    pub until: Option<String>,
-    pub provider: Option<String>,
-    /// A project's path, or its id.
-    pub project: Option<String>,
-    pub model: Option<String>,
+    pub filter: Filter,
+    /// `None` is the order of the key.
+    pub order: Option<Order>,
     pub limit: usize,
     /// [`MartPage::next`] of the page before.
     pub cursor: Option<String>,
@@ -27,20 +25,31 @@ pub struct MartQuery {
 impl MartQuery {
     /// The first `limit` rows of a mart.
     pub fn new(mart: &'static Mart, limit: usize) -> Self {
-        Self {
-            mart,
-            since: None,
-            until: None,
-            provider: None,
-            project: None,
-            model: None,
-            limit,
-            cursor: None,
-        }
+        Self { mart, filter: Filter::default(), order: None, limit, cursor: None }
     }
 }
 
-/// Rows of a mart in the order of its key.
+/// Rows by one of their columns; equal ones by the key of the mart, in the same direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub column: String,
+    pub descending: bool,
+}
+
+impl Order {
+    /// As it is written: `cost_nanousd`, or `-cost_nanousd` for the largest first.
+    pub fn parse(text: &str) -> Self {
+        let (column, descending) =
+            text.strip_prefix('-').map_or((text, false), |column| (column, true));
+        Self { column: column.to_owned(), descending }
+    }
+
+    fn written(&self) -> String {
+        format!("{}{}", if self.descending { "-" } else { "" }, self.column)
+    }
+}
+
+/// Rows of a mart in the order that was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MartPage {
     pub columns: Vec<String>,
@@ -52,101 +61,139 @@ pub struct MartPage {
     pub next: Option<String>,
 }
 
-/// The conditions of a [`MartQuery`] in SQL.
-#[derive(Default)]
-pub(crate) struct Select {
+pub(crate) fn page(
+    db: &Connection,
+    query: &MartQuery,
+    zone: &Zone,
+) -> rusqlite::Result<Result<MartPage, ReadError>> {
+    let select = query.filter.resolve(db)?.and_then(|filter| Select::of(query, &filter, zone));
+    Ok(match select {
+        Ok(select) => Ok(select.page(db, query)?),
+        Err(error) => Err(error),
+    })
+}
+
+/// A [`MartQuery`] in SQL.
+#[derive(Debug)]
+struct Select {
     conditions: Vec<String>,
     values: Vec<Value>,
+    /// The columns that rows are sorted by.
+    sorted_by: Vec<&'static str>,
+    descending: bool,
 }
 
 impl Select {
-    pub(crate) fn of(query: &MartQuery, zone: &Zone) -> Result<Self, ReadError> {
-        let mut select = Self::default();
-        select.days(query, zone)?;
-        if let Some(provider) = &query.provider {
-            select.column(query.mart, "provider", &["provider"], provider)?;
-        }
-        if let Some(model) = &query.model {
-            select.column(query.mart, "model", &["model", "primary_model"], model)?;
-        }
-        if let Some(project) = &query.project {
-            select.project(query.mart, project)?;
+    fn of(query: &MartQuery, filter: &Resolved, zone: &Zone) -> Result<Self, ReadError> {
+        let mut select = Self::ordered(query)?;
+        select.days(query.mart, filter, zone);
+        for (column, values) in filter.values() {
+            select.any_of(query.mart, column, values)?;
         }
         if let Some(cursor) = &query.cursor {
-            select.after(query.mart, cursor)?;
+            select.after(query, cursor)?;
         }
         Ok(select)
     }
 
-    /// Marts without a day are asked what was active in the range.
-    fn days(&mut self, query: &MartQuery, zone: &Zone) -> Result<(), ReadError> {
-        let by_day = query.mart.grain.contains(&"day");
-        if let Some(value) = &query.since {
-            let day = parse_day(value)?;
-            if by_day {
-                self.push("day >= ?", Value::Text(day.to_string()));
-            } else {
-                let start_ms = zone.start_ms(day).unwrap_or(i64::MIN);
-                self.push("last_ts_ms >= ?", Value::Integer(start_ms));
-            }
+    fn ordered(query: &MartQuery) -> Result<Self, ReadError> {
+        let mart = query.mart;
+        let mut sorted_by = mart.grain.to_vec();
+        let mut descending = false;
+        if let Some(order) = &query.order {
+            let column = mart.columns().find(|column| *column == order.column);
+            let column = column.ok_or_else(|| ReadError::NoSuchColumn {
+                mart: mart.short_name(),
+                column: order.column.clone(),
+                columns: mart.columns().collect(),
+            })?;
+            // The same order by what is stored: no rounded number in the cursor, no time to write.
+            let column = match column {
+                "cost_usd" => "cost_nanousd",
+                "first_ts" => "first_ts_ms",
+                "last_ts" => "last_ts_ms",
+                column => column,
+            };
+            sorted_by.insert(0, column);
+            descending = order.descending;
         }
-        if let Some(value) = &query.until {
-            let day = parse_day(value)?;
-            if by_day {
-                self.push("day <= ?", Value::Text(day.to_string()));
-            } else {
-                let next = day.tomorrow().ok().and_then(|next| zone.start_ms(next));
-                self.push("first_ts_ms < ?", Value::Integer(next.unwrap_or(i64::MAX)));
-            }
-        }
-        Ok(())
+        Ok(Self { conditions: Vec::new(), values: Vec::new(), sorted_by, descending })
     }
 
-    fn column(
+    /// Marts without a day are asked what was active in the range.
+    fn days(&mut self, mart: &Mart, filter: &Resolved, zone: &Zone) {
+        let by_day = mart.grain.contains(&"day");
+        if let Some(since) = filter.since {
+            if by_day {
+                self.push("day >= ?", Value::Text(since.to_string()));
+            } else {
+                self.push("last_ts_ms >= ?", Value::Integer(start_of(since, zone)));
+            }
+        }
+        if let Some(until) = filter.until {
+            if by_day {
+                self.push("day <= ?", Value::Text(until.to_string()));
+            } else {
+                self.push("first_ts_ms < ?", Value::Integer(end_of(until, zone)));
+            }
+        }
+    }
+
+    fn any_of(
         &mut self,
         mart: &'static Mart,
-        filter: &'static str,
-        columns: &[&str],
-        value: &str,
+        column: &'static str,
+        values: Vec<Value>,
     ) -> Result<(), ReadError> {
-        let column = columns.iter().find(|column| mart.has_column(column));
-        let Some(column) = column else {
+        if values.is_empty() {
+            return Ok(());
+        }
+        // A session is found by the model that it mostly used.
+        let column = if mart.has_column(column) { column } else { primary(column) };
+        if !mart.has_column(column) {
+            let filter = column.trim_end_matches("_id").trim_start_matches("primary_");
             return Err(ReadError::NoSuchFilter { mart: mart.short_name(), filter });
-        };
-        self.push(&format!("{column} = ?"), Value::Text(value.into()));
+        }
+        self.conditions.push(one_of(column, values.len()));
+        self.values.extend(values);
         Ok(())
     }
 
-    fn project(&mut self, mart: &'static Mart, project: &str) -> Result<(), ReadError> {
-        if !mart.has_column("project_id") {
-            return Err(ReadError::NoSuchFilter { mart: mart.short_name(), filter: "project" });
-        }
-        match project.parse() {
-            Ok(id) => self.push("project_id = ?", Value::Integer(id)),
-            Err(_) => self.push(
-                "project_id = (SELECT id FROM projects WHERE projects.path = ?)",
-                Value::Text(project.into()),
-            ),
-        }
-        Ok(())
-    }
-
-    fn after(&mut self, mart: &Mart, cursor: &str) -> Result<(), ReadError> {
+    /// A cursor is the values that the last row was sorted by. One of another order than the key's
+    /// begins with the order: it would lead somewhere in any other.
+    fn after(&mut self, query: &MartQuery, cursor: &str) -> Result<(), ReadError> {
         let bad = || ReadError::BadCursor { value: cursor.into() };
-        let key: Vec<Json> = serde_json::from_str(cursor).map_err(|_| bad())?;
-        if key.len() != mart.grain.len() {
+        let mut parts: Vec<Json> = serde_json::from_str(cursor).map_err(|_| bad())?;
+        if let Some(order) = &query.order {
+            if parts.first() != Some(&Json::from(order.written())) {
+                return Err(bad());
+            }
+            parts.remove(0);
+        }
+        if parts.len() != self.sorted_by.len() {
             return Err(bad());
         }
-        for part in key {
-            self.values.push(match part {
-                Json::String(text) => Value::Text(text),
-                Json::Number(number) => Value::Integer(number.as_i64().ok_or_else(bad)?),
+        for (part, column) in parts.into_iter().zip(&self.sorted_by) {
+            self.values.push(match (part, query.mart.is_text(column)) {
+                (Json::String(text), true) => Value::Text(text),
+                (Json::Number(number), false) => Value::Integer(number.as_i64().ok_or_else(bad)?),
                 _ => return Err(bad()),
             });
         }
-        let places = vec!["?"; mart.grain.len()].join(", ");
-        self.conditions.push(format!("({}) > ({places})", mart.grain.join(", ")));
+        let places = vec!["?"; self.sorted_by.len()].join(", ");
+        let beyond = if self.descending { "<" } else { ">" };
+        self.conditions.push(format!("({}) {beyond} ({places})", self.keys().join(", ")));
         Ok(())
+    }
+
+    /// What rows are sorted by: a text that is missing sorts as an empty one, since nothing lies
+    /// before or after null.
+    fn keys(&self) -> Vec<String> {
+        let key = |column: &&'static str| match *column {
+            "cwd" | "primary_model" => format!("ifnull({column}, '')"),
+            column => column.to_owned(),
+        };
+        self.sorted_by.iter().map(key).collect()
     }
 
     fn push(&mut self, condition: &str, value: Value) {
@@ -154,49 +201,77 @@ impl Select {
         self.values.push(value);
     }
 
-    pub(crate) fn page(&self, db: &Connection, query: &MartQuery) -> rusqlite::Result<MartPage> {
-        const WATERMARK: &str = "SELECT last_event_id FROM mart_watermark WHERE mart_name = ?1";
-        let mart = query.mart;
-        let mut sql = format!("SELECT * FROM {}", mart.name);
+    fn sql(&self, query: &MartQuery) -> String {
+        let mut sql = format!("SELECT * FROM {}", query.mart.name);
         if !self.conditions.is_empty() {
             sql += &format!(" WHERE {}", self.conditions.join(" AND "));
         }
+        let direction = if self.descending { " DESC" } else { "" };
+        let keys: Vec<_> = self.keys().iter().map(|key| format!("{key}{direction}")).collect();
         // One row more than asked for tells whether there is a next page.
-        sql +=
-            &format!(" ORDER BY {} LIMIT {}", mart.grain.join(", "), query.limit.saturating_add(1));
-        let mut statement = db.prepare_cached(&sql)?;
-        let columns: Vec<String> =
-            statement.column_names().into_iter().map(str::to_owned).collect();
-        let rows =
-            statement.query_map(params_from_iter(&self.values), |row| json(row, columns.len()))?;
-        let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        sql + &format!(" ORDER BY {} LIMIT {}", keys.join(", "), query.limit.saturating_add(1))
+    }
+
+    fn page(&self, db: &Connection, query: &MartQuery) -> rusqlite::Result<MartPage> {
+        const WATERMARK: &str = "SELECT last_event_id FROM mart_watermark WHERE mart_name = ?1";
+        let (columns, mut rows) = rows(db, &self.sql(query), &self.values)?;
         let more = rows.len() > query.limit;
         rows.truncate(query.limit);
-        let last = rows.last().filter(|_| more);
-        let next = last.map(|row| {
-            let key = mart.grain.iter().map(|name| {
-                let place = columns.iter().position(|column| column == name);
-                place.map_or(Json::Null, |place| row[place].clone())
-            });
-            Json::Array(key.collect()).to_string()
-        });
-        let watermark = db.prepare_cached(WATERMARK)?.query_row([mart.name], |row| row.get(0))?;
+        let next = rows.last().filter(|_| more).map(|row| self.cursor(query, &columns, row));
+        let watermark =
+            db.prepare_cached(WATERMARK)?.query_row([query.mart.name], |row| row.get(0))?;
         Ok(MartPage { columns, rows, watermark, epoch: meta::epoch(db)?, next })
+    }
+
+    fn cursor(&self, query: &MartQuery, columns: &[String], row: &[Json]) -> String {
+        let order = query.order.iter().map(|order| Json::from(order.written()));
+        let values = self.sorted_by.iter().map(|name| {
+            let place = columns.iter().position(|column| column == name);
+            match place.map_or(&Json::Null, |place| &row[place]) {
+                Json::Null => Json::from(""),
+                value => value.clone(),
+            }
+        });
+        Json::Array(order.chain(values).collect()).to_string()
     }
 }
 
-fn parse_day(value: &str) -> Result<Date, ReadError> {
-    value.parse().map_err(|_| ReadError::BadDay { value: value.into() })
+fn primary(column: &'static str) -> &'static str {
+    if column == "model" { "primary_model" } else { column }
 }
 
-fn json(row: &Row<'_>, columns: usize) -> rusqlite::Result<Vec<Json>> {
-    let value = |column| {
-        Ok(match row.get_ref(column)? {
-            ValueRef::Null | ValueRef::Blob(_) => Json::Null,
-            ValueRef::Integer(number) => Json::from(number),
-            ValueRef::Real(number) => Json::from(number),
-            ValueRef::Text(text) => Json::from(String::from_utf8_lossy(text)),
-        })
-    };
-    (0..columns).map(value).collect()
+/// The first millisecond of a day.
+pub(crate) fn start_of(day: Date, zone: &Zone) -> i64 {
+    zone.start_ms(day).unwrap_or(i64::MIN)
+}
+
+/// The first millisecond after a day.
+pub(crate) fn end_of(day: Date, zone: &Zone) -> i64 {
+    day.tomorrow().ok().and_then(|next| zone.start_ms(next)).unwrap_or(i64::MAX)
+}
+
+/// The names of the columns, and all rows as JSON.
+pub(crate) fn rows(
+    db: &Connection,
+    sql: &str,
+    values: &[Value],
+) -> rusqlite::Result<(Vec<String>, Vec<Vec<Json>>)> {
+    let mut statement = db.prepare_cached(sql)?;
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let rows = statement.query_map(params_from_iter(values), |row| {
+        columns.iter().enumerate().map(|(place, name)| json(row, place, name)).collect()
+    })?;
+    let rows = rows.collect::<rusqlite::Result<_>>()?;
+    Ok((columns, rows))
+}
+
+fn json(row: &Row<'_>, place: usize, name: &str) -> rusqlite::Result<Json> {
+    Ok(match row.get_ref(place)? {
+        ValueRef::Null | ValueRef::Blob(_) => Json::Null,
+        // A whole number that SQLite has sorted is an integer to it, whatever its column is.
+        ValueRef::Integer(_) if name == "cost_usd" => Json::from(row.get::<_, f64>(place)?),
+        ValueRef::Integer(number) => Json::from(number),
+        ValueRef::Real(number) => Json::from(number),
+        ValueRef::Text(text) => Json::from(String::from_utf8_lossy(text)),
+    })
 }

@@ -15,7 +15,9 @@ use usage::{Checkpoint, Skips};
 use crate::check::{self, CheckReport};
 use crate::connection::{Failure, awaiting_restore, open_reader};
 use crate::data_dir::database_in;
-use crate::mart_query::{MartPage, MartQuery, Select};
+use crate::event_query::{self, EventPage, EventQuery};
+use crate::mart_query::{self, MartPage, MartQuery};
+use crate::news::{self, Moment, News};
 use crate::zone::Zone;
 use crate::{Fault, StoreError, checkpoints, marts, meta, migrate};
 
@@ -64,6 +66,8 @@ pub enum ReadError {
     Unknown { kind: &'static str, value: String, known: Vec<String> },
     #[error("the {mart} mart does not tell {filter}s apart")]
     NoSuchFilter { mart: &'static str, filter: &'static str },
+    #[error("the {mart} mart has no column {column:?}")]
+    NoSuchColumn { mart: &'static str, column: String, columns: Vec<&'static str> },
 }
 
 impl ReadError {
@@ -81,6 +85,7 @@ impl ReadError {
             Self::BadDay { .. }
                 | Self::BadCursor { .. }
                 | Self::NoSuchFilter { .. }
+                | Self::NoSuchColumn { .. }
                 | Self::Unknown { .. }
         )
     }
@@ -160,8 +165,19 @@ impl Reader {
 
     pub fn mart(&self, query: &MartQuery) -> Result<MartPage, ReadError> {
         let zone = Zone::new(&self.time_zone()?)?;
-        let select = Select::of(query, &zone)?;
-        self.read(|db| select.page(db, query))
+        self.read(|db| mart_query::page(db, query, &zone))?
+    }
+
+    /// Single calls and prompts, the newest first.
+    pub fn events(&self, query: &EventQuery) -> Result<EventPage, ReadError> {
+        let zone = Zone::new(&self.time_zone()?)?;
+        self.read(|db| event_query::page(db, query, &zone))?
+    }
+
+    /// The marts, and what changed in them since an earlier moment.
+    pub fn news(&self, since: Option<Moment>, now_ms: i64) -> Result<News, ReadError> {
+        let today = self.day(now_ms)?;
+        self.read(|db| news::news(db, since, today))?
     }
 
     /// What is known of each provider. Times after `now_ms` by more than two days are not believed.
@@ -295,7 +311,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn watermarks(db: &Connection) -> rusqlite::Result<Vec<Watermark>> {
+pub(crate) fn watermarks(db: &Connection) -> rusqlite::Result<Vec<Watermark>> {
     const WATERMARKS: &str =
         "SELECT mart_name, last_event_id, last_refresh_ts FROM mart_watermark ORDER BY mart_name";
     let mut watermarks = db.prepare_cached(WATERMARKS)?;

@@ -188,13 +188,18 @@ impl Reader {
 
     /// The sum of all that a filter lets through.
     pub fn figures(&self, filter: &Filter) -> Result<Figures, ReadError> {
-        self.read(|db| {
-            Ok(match filter.resolve(db)? {
-                Ok(filter) => Ok(Plan::over(&[], &filter).total(db)?.0),
-                Err(unknown) => Err(unknown),
-            })
-        })?
+        self.read(|db| figures_of(db, filter))?
     }
+}
+
+pub(crate) fn figures_of(
+    db: &Connection,
+    filter: &Filter,
+) -> rusqlite::Result<Result<Figures, ReadError>> {
+    Ok(match filter.resolve(db)? {
+        Ok(filter) => Ok(Plan::over(&[], &filter).total(db)?.0),
+        Err(unknown) => Err(unknown),
+    })
 }
 
 /// The SQL of a report.

@@ -38,6 +38,10 @@ pub(super) struct Limits {
     pub(super) retry: Duration,
     /// How long answers under way may still take once the daemon stops.
     pub(super) drain: Duration,
+    /// Streams open at once. The rest of the connections is for everybody else.
+    pub(super) streams: usize,
+    /// Between two signs of life of a stream that has nothing to tell.
+    pub(super) heartbeat: Duration,
 }
 
 pub(super) const LIMITS: Limits = Limits {
@@ -48,6 +52,8 @@ pub(super) const LIMITS: Limits = Limits {
     stall: Duration::from_secs(10),
     retry: Duration::from_secs(30),
     drain: Duration::from_secs(1),
+    streams: 16,
+    heartbeat: Duration::from_secs(15),
 };
 
 /// How long accepting rests when the process is out of descriptors.
@@ -284,11 +290,11 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use http_body_util::Full;
     use tokio::sync::Semaphore;
     use tokio::task::JoinHandle;
     use tokio::time::Instant;
 
+    use super::super::body::Body;
     use super::super::testing::{Reply, exchange, read, soon, write_all};
     use super::*;
 
@@ -318,7 +324,7 @@ mod tests {
                     seen.fetch_max(*count.borrow(), Ordering::SeqCst);
                     left.acquire().await.unwrap().forget();
                     count.send_modify(|n| *n -= 1);
-                    Response::new(Full::from("done"))
+                    Response::new(Body::whole("done"))
                 }
             }));
             Self { address, stop, task, under_way, most, leave }

@@ -19,6 +19,8 @@ pub(super) enum Code {
     UnknownParameter,
     BadParameter,
     BadCursor,
+    UnknownValue,
+    TooManyStreams,
     Starting,
     Stopping,
     Timeout,
@@ -38,6 +40,8 @@ impl Code {
             Self::UnknownParameter => "unknown_parameter",
             Self::BadParameter => "bad_parameter",
             Self::BadCursor => "bad_cursor",
+            Self::UnknownValue => "unknown_value",
+            Self::TooManyStreams => "too_many_streams",
             Self::Starting => "starting",
             Self::Stopping => "stopping",
             Self::Timeout => "timeout",
@@ -51,14 +55,17 @@ impl Code {
             | Self::UnknownMart
             | Self::UnknownParameter
             | Self::BadParameter
-            | Self::BadCursor => StatusCode::BAD_REQUEST,
+            | Self::BadCursor
+            | Self::UnknownValue => StatusCode::BAD_REQUEST,
             Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyNotAllowed => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Starting | Self::Stopping | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyStreams | Self::Starting | Self::Stopping | Self::Timeout => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }

@@ -2,21 +2,14 @@
 
 use hyper::HeaderMap;
 use hyper::StatusCode;
-use hyper::body::Bytes;
-use hyper::header::{ETAG, HeaderValue, IF_NONE_MATCH};
-use jiff::civil::Date;
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
-use serde_json::Value;
-use store::{Mart, MartPage, MartQuery, Reader};
+use serde::Serialize;
+use store::{Mart, MartQuery, Order, Reader};
 
+use super::entity_tag::{EntityTag, Known};
 use super::error::{Code, Problem};
 use super::query::{self, Parameters};
-use super::{App, Response, with_body};
-
-/// A page that is read and sent in a few milliseconds.
-const DEFAULT_LIMIT: u32 = 500;
-/// A page of this many rows is a few megabytes.
-const MAX_LIMIT: u32 = 5_000;
+use super::rows::Rows;
+use super::{App, Response};
 
 pub(super) async fn get(
     app: &App,
@@ -38,123 +31,64 @@ fn find(name: &str) -> Result<&'static Mart, Problem> {
     })
 }
 
-/// Every mart has days and pages; of the filters it has those it has a column for.
+/// Every mart has days, an order and pages; of the filters it has those it has a column for.
 fn parameters_of(mart: &Mart) -> Vec<&'static str> {
     const FILTERS: [(&str, &[&str]); 3] = [
         ("provider", &["provider"]),
         ("project", &["project_id"]),
         ("model", &["model", "primary_model"]),
     ];
-    let has = |column: &&str| mart.table.split_whitespace().any(|word| word == *column);
+    let has = |column: &&str| mart.has_column(column);
     let filters = FILTERS.iter().filter(|(_, columns)| columns.iter().any(has));
     let mut names = vec!["since", "until"];
     names.extend(filters.map(|(name, _)| name));
-    names.extend(["limit", "cursor"]);
+    names.extend(["order", "limit", "cursor"]);
     names
 }
 
 fn read_query(mart: &'static Mart, parameters: &Parameters) -> Result<MartQuery, Problem> {
-    let text = |name| parameters.get(name).cloned();
-    let day = |name| match parameters.get(name) {
-        Some(day) if !is_day(day) => {
-            let detail = format!("`{name}` must be a day like 2026-05-31, not `{day}`");
-            Err(Problem::new(Code::BadParameter, detail).with_allowed(["YYYY-MM-DD"]))
-        }
-        day => Ok(day.cloned()),
-    };
     Ok(MartQuery {
         mart,
-        since: day("since")?,
-        until: day("until")?,
-        provider: text("provider"),
-        project: text("project"),
-        model: text("model"),
-        limit: read_limit(parameters)? as usize,
-        cursor: text("cursor"),
-    })
-}
-
-/// Days are compared as text, so only the one way to write them will do.
-fn is_day(text: &str) -> bool {
-    text.len() == 10 && text.parse::<Date>().is_ok_and(|day| day.to_string() == text)
-}
-
-fn read_limit(parameters: &Parameters) -> Result<u32, Problem> {
-    let Some(text) = parameters.get("limit") else { return Ok(DEFAULT_LIMIT) };
-    text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-        let detail = format!("`limit` must be a whole number from 1 to {MAX_LIMIT}, not `{text}`");
-        Problem::new(Code::BadParameter, detail).with_allowed([format!("1 to {MAX_LIMIT}")])
+        filter: parameters.filter()?,
+        order: parameters.one("order").map(Order::parse),
+        limit: parameters.limit()?,
+        cursor: parameters.one("cursor").map(str::to_owned),
     })
 }
 
 fn look_up(reader: &Reader, query: &MartQuery, known: &Known) -> Result<Response, Problem> {
-    let asked = asked(query);
     // Asked first because it costs little: dashboards poll, and mostly nothing has changed.
     if !known.is_empty() {
         let watermarks = reader.watermarks()?;
         let watermark = watermarks.iter().find(|of| of.mart == query.mart.name);
         let watermark = watermark.map_or(0, |of| of.last_event_id);
-        let tag = entity_tag(query.mart, reader.epoch()?, watermark, &asked);
+        let tag = entity_tag(query, reader.epoch()?, watermark);
         if known.has(&tag) {
-            return Ok(tagged(with_body(StatusCode::NOT_MODIFIED, Bytes::new()), &tag));
+            return Ok(tag.not_modified());
         }
     }
     let page = reader.mart(query)?;
-    let tag = entity_tag(query.mart, page.epoch, page.watermark, &asked);
+    let tag = entity_tag(query, page.epoch, page.watermark);
+    if known.has_any() {
+        return Ok(tag.not_modified());
+    }
     let document = Document {
         mart: query.mart.short_name(),
         watermark: page.watermark,
         epoch: page.epoch,
-        rows: Rows(&page),
+        rows: Rows { columns: &page.columns, rows: &page.rows },
         next_cursor: page.next.as_deref(),
     };
-    Ok(tagged(super::json(StatusCode::OK, &document), &tag))
+    Ok(tag.put_on(super::json(StatusCode::OK, &document)))
 }
 
-/// Stands for the question in an entity tag, and for the program, whose next version may answer
-/// it in another shape.
-fn asked(query: &MartQuery) -> String {
-    let MartQuery { mart: _, since, until, provider, project, model, limit, cursor } = query;
-    let question = (since, until, provider, project, model, limit, cursor);
-    usage::digest22(format!("{}{question:?}", env!("CARGO_PKG_VERSION")).as_bytes())
+fn entity_tag(query: &MartQuery, epoch: i64, watermark: i64) -> EntityTag {
+    let MartQuery { mart, filter, order, limit, cursor } = query;
+    let question = (filter, order, limit, cursor);
+    EntityTag::of(mart.short_name(), epoch, watermark, &question)
 }
 
-fn entity_tag(mart: &Mart, epoch: i64, watermark: i64, asked: &str) -> String {
-    format!("\"{}-{epoch}-{watermark}-{asked}\"", mart.short_name())
-}
-
-fn tagged(mut response: Response, tag: &str) -> Response {
-    // A tag is ASCII, so it always is a header's value.
-    if let Ok(tag) = HeaderValue::from_str(tag) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    response
-}
-
-/// The entity tags of answers that the client still has.
-struct Known(Vec<String>);
-
-impl Known {
-    fn of(headers: &HeaderMap) -> Self {
-        let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-        let tags = lists.flat_map(|list| list.split(',')).map(|tag| {
-            // Proxies that compress weaken a tag; for a GET that makes no difference.
-            let tag = tag.trim();
-            tag.strip_prefix("W/").unwrap_or(tag).to_owned()
-        });
-        Self(tags.collect())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn has(&self, tag: &str) -> bool {
-        self.0.iter().any(|known| known == tag || known == "*")
-    }
-}
-
-#[derive(serde::Serialize)]
+#[derive(Serialize)]
 struct Document<'a> {
     mart: &'static str,
     watermark: i64,
@@ -163,40 +97,12 @@ struct Document<'a> {
     next_cursor: Option<&'a str>,
 }
 
-/// Rows as objects, their columns in the order of the table.
-struct Rows<'a>(&'a MartPage);
-
-impl Serialize for Rows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let MartPage { columns, rows, .. } = self.0;
-        let mut list = serializer.serialize_seq(Some(rows.len()))?;
-        for values in rows {
-            list.serialize_element(&Row { columns, values })?;
-        }
-        list.end()
-    }
-}
-
-struct Row<'a> {
-    columns: &'a [String],
-    values: &'a [Value],
-}
-
-impl Serialize for Row<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_map(Some(self.columns.len()))?;
-        for (column, value) in self.columns.iter().zip(self.values) {
-            object.serialize_entry(column, value)?;
-        }
-        object.end()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
+    use store::Filter;
 
     use super::super::testing::{Database, Reply, Server, daemon};
     use super::*;
@@ -247,7 +153,7 @@ mod tests {
         assert_eq!(models("?since=2026-05-02").await.0, json!(["b", "c"]));
         assert_eq!(models("?until=2026-05-02").await.0, json!(["a", "b"]));
         assert_eq!(models("?model=b").await.0, json!(["b"]));
-        assert_eq!(models("?model=").await.0, json!([]));
+        assert_eq!(models("?model=c&model=a").await.0, json!(["a", "c"]));
         let (first, next) = models("?limit=2").await;
         assert_eq!(first, json!(["a", "b"]));
         let next = next.as_str().unwrap().replace('"', "%22");
@@ -301,7 +207,7 @@ mod tests {
         for unknown in ["hourly", "daily_mart", "Daily", ""] {
             assert_eq!(refusal(unknown).await, (400, "unknown_mart".into(), all.clone()));
         }
-        let known = json!(["since", "until", "provider", "limit", "cursor"]);
+        let known = json!(["since", "until", "provider", "order", "limit", "cursor"]);
         for unknown in ["model=a", "project=a", "sort=a", "=a"] {
             let refused = refusal(&format!("provider_day?{unknown}")).await;
             assert_eq!(refused, (400, "unknown_parameter".into(), known.clone()), "{unknown}");
@@ -323,20 +229,87 @@ mod tests {
         server.stop().await;
     }
 
+    #[tokio::test]
+    async fn rows_come_in_the_order_asked_for_page_by_page() {
+        let mut database = Database::new();
+        database.add(&[("2026-05-01", "a"), ("2026-05-02", "b"), ("2026-05-02", "b")]);
+        let server = start(&database).await;
+        let mut path = "/api/v1/marts/model_day?order=-message_count&limit=1".to_owned();
+        let mut models = Vec::new();
+        loop {
+            let page = server.get(&path).await.json();
+            models.push(page["rows"][0]["model"].clone());
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            let next = next.replace('"', "%22");
+            path = format!("/api/v1/marts/model_day?order=-message_count&limit=1&cursor={next}");
+            // A cursor belongs to the order it came from.
+            let other = path.replace("order=-", "order=");
+            assert_eq!(server.get(&other).await.refusal(), (400, "bad_cursor".to_owned()));
+        }
+        assert_eq!(models, ["b", "a"]);
+        let refused = server.get("/api/v1/marts/model_day?order=price").await;
+        assert_eq!(refused.refusal(), (400, "bad_parameter".to_owned()));
+        let columns = json!([
+            "day",
+            "model",
+            "speed",
+            "session_count",
+            "message_count",
+            "input_tokens",
+            "output_tokens",
+            "cache_read_tokens",
+            "cache_create_tokens",
+            "cost_nanousd",
+            "cost_usd",
+            "unpriced_count",
+        ]);
+        assert_eq!(refused.json()["allowed"], columns);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_value_that_was_never_seen_is_refused_not_answered_with_no_rows() {
+        let mut database = Database::new();
+        database.add(&[("2026-05-01", "a")]);
+        let server = start(&database).await;
+        for (query, allowed, says) in [
+            ("daily?provider=codecs", json!(["codex"]), "codecs"),
+            ("daily?provider=codex&provider=codecs", json!(["codex"]), "codecs"),
+            ("daily?model=gpt", json!(["a"]), "/api/v1/marts/model_day"),
+            ("model_day?model=", json!(["a"]), "model"),
+            (
+                "session?project=%2Fhome%2Fnobody",
+                json!(["/home/ada/engine"]),
+                "/api/v1/marts/project",
+            ),
+            ("session?project=7", json!(["/home/ada/engine"]), "/api/v1/marts/project"),
+        ] {
+            let path = format!("/api/v1/marts/{query}");
+            let reply = server.ask("GET", &path, "If-None-Match: *\r\n").await;
+            assert_eq!(reply.refusal(), (400, "unknown_value".to_owned()), "{query}");
+            let problem = reply.json();
+            assert_eq!(problem["allowed"], allowed, "{query}");
+            assert!(problem["detail"].as_str().unwrap().contains(says), "{query}: {problem}");
+        }
+        let empty = server.get("/api/v1/marts/daily?provider=codex&since=2026-06-01").await;
+        assert_eq!(empty.json()["rows"], json!([]), "what exists may have no rows");
+        server.stop().await;
+    }
+
     #[test]
     fn the_filters_named_are_those_the_store_applies() {
-        let database = Database::new();
+        let mut database = Database::new();
+        database.add(&[("2026-05-01", "a")]);
         let reader = database.reader();
         for mart in &store::marts::ALL {
             let named = parameters_of(mart);
             for filter in ["provider", "project", "model"] {
                 let mut query = MartQuery::new(mart, 1);
-                let value = Some("x".to_owned());
-                match filter {
-                    "provider" => query.provider = value,
-                    "project" => query.project = value,
-                    _ => query.model = value,
-                }
+                query.filter = match filter {
+                    "provider" => Filter { providers: vec!["codex".into()], ..Filter::default() },
+                    "project" => Filter { projects: vec!["1".into()], ..Filter::default() },
+                    _ => Filter { models: vec!["a".into()], ..Filter::default() },
+                };
                 assert_eq!(reader.mart(&query).is_ok(), named.contains(&filter), "{mart:?}");
             }
         }

@@ -1,19 +1,28 @@
 //! HTTP on loopback: what the daemon knows, for reading only.
 //!
 //! A request passes [`guard`], then the table in [`route`]; each resource has a file of its own.
-//! Health and metrics are answered from [`Live`] alone, marts by [`readers`]. Nothing here changes anything.
+//! Health and metrics are answered from [`Live`] alone, all that is stored by [`readers`]. Nothing
+//! here changes anything.
 
+mod body;
 mod checks;
 mod connection;
+mod entity_tag;
 mod error;
+mod events;
 mod exposition;
 mod guard;
 mod health;
+mod hub;
 mod marts;
 mod metrics;
+mod openapi;
 mod probes;
 mod query;
 mod readers;
+mod rows;
+mod stream;
+mod summary;
 #[cfg(test)]
 mod testing;
 
@@ -21,7 +30,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
@@ -31,15 +39,31 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::live::Live;
+use body::Body;
 use connection::{LIMITS, Limits};
 use error::{Code, Problem};
 use guard::Guard;
+use hub::Hub;
 use readers::Readers;
 
-type Response = hyper::Response<Full<Bytes>>;
+type Response = hyper::Response<Body>;
 
 /// Every path that is answered, for those who ask for another.
-const PATHS: [&str; 5] = ["/livez", "/readyz", "/health", "/metrics", "/api/v1/marts/{mart}"];
+const PATHS: [&str; 13] = [
+    "/livez",
+    "/readyz",
+    "/health",
+    "/metrics",
+    "/api/v1/marts/daily",
+    "/api/v1/marts/model_day",
+    "/api/v1/marts/project",
+    "/api/v1/marts/provider_day",
+    "/api/v1/marts/session",
+    "/api/v1/summary",
+    "/api/v1/events",
+    "/api/v1/stream",
+    "/api/v1/openapi.json",
+];
 
 /// Whether the port is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +99,7 @@ pub(crate) async fn serve(
 ) {
     if let Some((listener, bound)) = connection::bind(address, LIMITS, &mut stop, &listening).await
     {
-        let app = Arc::new(App::new(bound, live));
+        let app = Arc::new(App::new(bound, live, LIMITS, stop.clone()));
         serve_on(listener, LIMITS, app, stop).await;
     }
 }
@@ -86,7 +110,7 @@ async fn serve_on(
     app: Arc<App>,
     stop: watch::Receiver<bool>,
 ) {
-    let readers = Arc::clone(&app.readers);
+    let (readers, hub) = (Arc::clone(&app.readers), Arc::clone(&app.hub));
     let closed = readers.close_at(stop.clone(), limits.drain);
     let served = connection::serve(listener, limits, stop, move |request| {
         let app = Arc::clone(&app);
@@ -94,7 +118,7 @@ async fn serve_on(
         let (head, _) = request.into_parts();
         async move { answer(&app, &head, limits.answer).await }
     });
-    tokio::join!(served, closed);
+    tokio::join!(served, closed, hub.run());
 }
 
 /// What every resource may ask.
@@ -102,12 +126,17 @@ struct App {
     guard: Guard,
     live: Live,
     readers: Arc<Readers>,
+    hub: Arc<Hub>,
+    /// How often a stream that has nothing to tell shows that it is there.
+    heartbeat: Duration,
 }
 
 impl App {
-    fn new(bound: SocketAddr, live: Live) -> Self {
+    fn new(bound: SocketAddr, live: Live, limits: Limits, stop: watch::Receiver<bool>) -> Self {
         let readers = Arc::new(Readers::new(live.data_dir.clone()));
-        Self { guard: Guard::new(bound), live, readers }
+        let hub = Hub::new(live.clone(), Arc::clone(&readers), stop, limits.streams);
+        let heartbeat = limits.heartbeat;
+        Self { guard: Guard::new(bound), live, readers, hub: Arc::new(hub), heartbeat }
     }
 }
 
@@ -133,19 +162,21 @@ async fn answer(app: &App, request: &Parts, patience: Duration) -> Response {
 
 /// The routes. `PATHS` names them for people.
 async fn route(app: &App, request: &Parts) -> Result<Response, Problem> {
-    let path = request.uri.path();
+    let (path, query) = (request.uri.path(), request.uri.query());
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match *segments {
         ["livez"] => Ok(probes::livez(&app.live)),
         ["readyz"] => Ok(probes::readyz(&app.live)),
         ["health"] => Ok(health::get(&app.live)),
         ["metrics"] => Ok(metrics::get(&app.live)),
+        ["api", "v1", "openapi.json"] => Ok(openapi::get()),
         ["api", ..] if app.live.store.get().is_none() => {
             Err(Problem::new(Code::Starting, "the database is being opened"))
         }
-        ["api", "v1", "marts", mart] => {
-            marts::get(app, mart, request.uri.query(), &request.headers).await
-        }
+        ["api", "v1", "marts", mart] => marts::get(app, mart, query, &request.headers).await,
+        ["api", "v1", "summary"] => summary::get(app, query).await,
+        ["api", "v1", "events"] => events::get(app, query, &request.headers).await,
+        ["api", "v1", "stream"] => stream::get(app, query, &request.headers).await,
         _ => {
             let detail = format!("there is nothing at {path}");
             Err(Problem::new(Code::NotFound, detail).with_allowed(PATHS))
@@ -170,7 +201,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 }
 
 fn with_body(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Body::whole(body));
     *response.status_mut() = status;
     response
 }
@@ -200,7 +231,7 @@ mod tests {
     async fn every_path_that_is_named_is_answered() {
         let (_parts, server) = start().await;
         for path in PATHS {
-            let reply = server.get(&path.replace("{mart}", "daily")).await;
+            let reply = server.get(path).await;
             assert_ne!(reply.status, 404, "{path}");
             has_safe_headers(&reply);
         }

@@ -80,6 +80,21 @@ impl From<ReadError> for Problem {
             ReadError::BadDay { .. } => Self::new(Code::BadParameter, detail),
             ReadError::BadCursor { .. } => Self::new(Code::BadCursor, detail),
             ReadError::NoSuchFilter { .. } => Self::new(Code::UnknownParameter, detail),
+            ReadError::NoSuchColumn { columns, .. } => {
+                Self::new(Code::BadParameter, detail).with_allowed(columns)
+            }
+            ReadError::Unknown { kind, value, known } => {
+                let place = match kind {
+                    "provider" => "provider_day",
+                    "model" => "model_day",
+                    kind => kind,
+                };
+                let detail = format!(
+                    "there is no {kind} `{value}` in what was counted; /api/v1/marts/{place} shows \
+                     those there are"
+                );
+                Self::new(Code::UnknownValue, detail).with_allowed(known)
+            }
             ReadError::TooSlow => Self::new(Code::Timeout, detail),
             _ => {
                 tracing::error!("cannot answer from the database: {detail}");

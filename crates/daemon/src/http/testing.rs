@@ -21,6 +21,7 @@ pub(super) struct Parts {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) ingest: watch::Sender<ingest::Status>,
     pub(super) writer: watch::Sender<store::WriterStatus>,
+    pub(super) refreshed: watch::Sender<store::Refreshed>,
     pub(super) config_error: watch::Sender<Option<String>>,
     pub(super) budgets: watch::Sender<Vec<crate::budgets::Standing>>,
 }
@@ -38,11 +39,13 @@ pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
         phase: watch::Sender::new(Phase::Ready),
         ingest: watch::Sender::new(ingest),
         writer: watch::Sender::new(writer),
+        refreshed: watch::Sender::new(store::Refreshed::default()),
         config_error: watch::Sender::new(None),
         budgets: watch::Sender::new(Vec::new()),
     };
     let store = OnceLock::new();
-    assert!(store.set(StoreView { status: parts.writer.subscribe() }).is_ok());
+    let (status, refreshed) = (parts.writer.subscribe(), parts.refreshed.subscribe());
+    assert!(store.set(StoreView { status, refreshed }).is_ok());
     let live = Live {
         phase: parts.phase.subscribe(),
         ingest: parts.ingest.subscribe(),
@@ -183,7 +186,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = Arc::new(App::new(address, live));
+        let app = Arc::new(App::new(address, live, limits, stopped.clone()));
         let task = tokio::spawn(super::serve_on(listener, limits, Arc::clone(&app), stopped));
         Self { address, app, stop, task }
     }

@@ -76,16 +76,27 @@ impl Mart {
         self.name.trim_end_matches("_mart")
     }
 
+    /// The columns of the table, in their order.
+    pub fn columns(&self) -> impl Iterator<Item = &'static str> {
+        self.typed_columns().map(|(name, _)| name)
+    }
+
     /// Whether the table has a column of that name.
-    pub(crate) fn has_column(&self, name: &str) -> bool {
+    pub fn has_column(&self, name: &str) -> bool {
         self.columns().any(|column| column == name)
     }
 
-    /// The names of the columns: those of a table stand four spaces in, one a line.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = &'static str> {
-        let lines = self.table.lines().filter_map(|line| line.strip_prefix("    "));
-        let names = lines.filter_map(|line| line.split(' ').next());
-        names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+    pub(crate) fn is_text(&self, name: &str) -> bool {
+        self.typed_columns().any(|column| column == (name, "TEXT"))
+    }
+
+    /// Columns with their types: the lines of the statement that begin with both.
+    fn typed_columns(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.table.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (name, kind) = (words.next()?, words.next()?.trim_end_matches(','));
+            matches!(kind, "INTEGER" | "REAL" | "TEXT").then_some((name, kind))
+        })
     }
 
     fn grain_list(&self) -> String {

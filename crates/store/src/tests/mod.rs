@@ -1,6 +1,7 @@
 //! Tests of the whole store, and what they share.
 
 mod append;
+mod asking;
 mod backup;
 mod damage;
 mod export;

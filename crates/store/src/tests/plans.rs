@@ -1,9 +1,14 @@
-//! The query plans of a refresh: one full scan of the cells, and its cost would grow with history.
+//! The query plans of a refresh, and of pages of events: one full scan of cells or events, and the
+//! cost would grow with history.
 
 use rusqlite::Connection;
 
 use super::{Memory, batch, event};
+use crate::event_query::{self, EventQuery};
+use crate::filter::Filter;
 use crate::marts::{ALL, Mart};
+use crate::news;
+use crate::zone::Zone;
 
 const PLANS: &str = "
 daily_mart
@@ -138,4 +143,78 @@ fn h47_no_refresh_reads_all_cells_when_someone_ran_analyze() {
         let small = ["SCAN temp.dirty_", "SCAN projects", "SCAN (subquery)"];
         assert!(small.iter().any(|small| step.starts_with(small)), "{step}");
     }
+}
+
+/// Statements that readers wait for.
+fn reading(db: &Connection) -> Vec<(&'static str, String)> {
+    let zone = Zone::new("UTC").unwrap();
+    let plain = EventQuery { limit: 10, ..EventQuery::default() };
+    let day = "2026-05-28".parse().unwrap();
+    let narrow = EventQuery {
+        filter: Filter {
+            providers: vec!["codex".into()],
+            projects: vec!["/home/ada/7".into()],
+            models: vec!["gpt-5.5".into()],
+            ..Filter::day(day)
+        },
+        sessions: vec!["s1".into()],
+        cursor: Some("1780000000000-1".into()),
+        ..plain.clone()
+    };
+    let events = |query: &EventQuery| {
+        let filter = query.filter.resolve(db).unwrap().unwrap();
+        let span = (0, i64::MAX);
+        event_query::Select::of(query, &filter, span, &zone).unwrap().sql(query.limit)
+    };
+    vec![
+        ("events", events(&plain)),
+        ("events, narrowed down", events(&narrow)),
+        ("the span of a session", event_query::OF_SESSION.into()),
+        ("the span of a project", event_query::OF_PROJECT.into()),
+        ("dirty days", news::DIRTY_DAYS.into()),
+    ]
+}
+
+const READING: &str = "
+events
+SEARCH e USING INDEX usage_events_ts_ms (ts_ms>? AND ts_ms<?)
+SEARCH p USING INTEGER PRIMARY KEY (rowid=?)
+
+events, narrowed down
+SEARCH e USING INDEX usage_events_ts_ms (ts_ms>? AND ts_ms<?)
+SEARCH p USING INTEGER PRIMARY KEY (rowid=?)
+
+the span of a session
+CO-ROUTINE (subquery)
+SCAN project_cells USING COVERING INDEX project_cells_last_event_id
+USE TEMP B-TREE FOR DISTINCT
+SCAN (subquery)
+SEARCH usage_cells USING INDEX usage_cells_session (provider=? AND session_id=?)
+
+the span of a project
+SEARCH usage_cells USING INDEX usage_cells_project (project_id=?)
+
+dirty days
+SEARCH usage_cells USING COVERING INDEX usage_cells_last_event_id (last_event_id>?)
+USE TEMP B-TREE FOR DISTINCT
+";
+
+#[test]
+fn no_page_of_events_sorts_or_reads_all_of_them() {
+    let Memory { mut db, mut ledger } = Memory::new("UTC");
+    let events = (0..300).map(|n| {
+        let mut event = event(&format!("k{n}"));
+        event.ts_ms += n * 3_600_000;
+        event.owner.project = format!("/home/ada/{}", n % 40).into();
+        event
+    });
+    ledger.append(&mut db, &mut [batch(events)]).unwrap();
+    ledger.refresh(&mut db).unwrap();
+    let plans = || -> String {
+        let plans = reading(&db).into_iter();
+        plans.map(|(name, sql)| format!("\n{name}\n{}\n", plan(&db, &sql))).collect()
+    };
+    assert_eq!(plans(), READING);
+    db.execute_batch("ANALYZE").unwrap();
+    assert_eq!(plans(), READING, "whatever statistics say");
 }

@@ -8,11 +8,11 @@ use usage::{Checkpoint, Fingerprint, Skip, Skips, UsageEvent};
 
 use super::{HOUR_MS, Home, NOW_MS, batch, batch_with, checkpoint, event, prompt};
 use crate::marts::find;
-use crate::{MartPage, MartQuery, ReadError, Store};
+use crate::{Filter, MartPage, MartQuery, ReadError, Store};
 
-const DAY_MS: i64 = 24 * HOUR_MS;
+pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 
-fn store_of(home: &Home, events: impl IntoIterator<Item = UsageEvent>) -> Store {
+pub(super) fn store_of(home: &Home, events: impl IntoIterator<Item = UsageEvent>) -> Store {
     let mut store = home.open();
     store.append(&mut [batch(events)]).unwrap();
     store.refresh().unwrap();
@@ -20,7 +20,7 @@ fn store_of(home: &Home, events: impl IntoIterator<Item = UsageEvent>) -> Store 
 }
 
 /// A call `day` days after the first, in a session of that day.
-fn on_day(day: i64) -> UsageEvent {
+pub(super) fn on_day(day: i64) -> UsageEvent {
     let mut event = event(&format!("k{day}"));
     event.ts_ms += day * DAY_MS;
     event.owner.session_id = format!("s{day}").into();
@@ -59,8 +59,7 @@ fn days_are_inclusive_and_sessions_are_found_by_when_they_were_active() {
     let store = store_of(&home, [on_day(0), on_day(1), on_day(2), on_day(3), long]);
     let reader = store.reader().unwrap();
     let range = |query: &mut MartQuery| {
-        query.since = Some("2026-05-30".into());
-        query.until = Some("2026-05-30".into());
+        query.filter = Filter::day("2026-05-30".parse().unwrap());
     };
     let page = reader.mart(&query("provider_day", range)).unwrap();
     assert_eq!(column(&page, "day"), [json!("2026-05-30")]);
@@ -78,30 +77,55 @@ fn rows_are_filtered_by_provider_project_and_model() {
     let rows = |mart: &str, change: &dyn Fn(&mut MartQuery)| {
         reader.mart(&query(mart, |query| change(query))).unwrap().rows.len()
     };
-    assert_eq!(rows("daily", &|query| query.model = Some("mystery".into())), 1);
-    assert_eq!(rows("session", &|query| query.model = Some("mystery".into())), 1);
-    assert_eq!(rows("daily", &|query| query.provider = Some("codex".into())), 2);
-    assert_eq!(rows("daily", &|query| query.provider = Some("cursor".into())), 0);
-    assert_eq!(rows("project", &|query| query.project = Some("/work/1".into())), 1);
-    assert_eq!(rows("project", &|query| query.project = Some("2".into())), 1);
-    assert_eq!(rows("project", &|query| query.project = Some("/elsewhere".into())), 0);
+    assert_eq!(rows("daily", &|query| query.filter.models = vec!["mystery".into()]), 1);
+    assert_eq!(rows("session", &|query| query.filter.models = vec!["mystery".into()]), 1);
+    assert_eq!(rows("daily", &|query| query.filter.providers = vec!["codex".into()]), 2);
+    assert_eq!(rows("project", &|query| query.filter.projects = vec!["/work/1".into()]), 1);
+    assert_eq!(rows("project", &|query| query.filter.projects = vec!["2".into()]), 1);
+    let either = || vec!["mystery".into(), "gpt-5.5".into()];
+    assert_eq!(rows("daily", &|query| query.filter.models = either()), 2);
+    let both = |query: &mut MartQuery| {
+        query.filter.models = vec!["mystery".into()];
+        query.filter.projects = vec!["/work/0".into()];
+    };
+    assert_eq!(rows("daily", &both), 0, "both are known, and no row has both");
+}
+
+#[test]
+fn a_value_that_was_never_seen_is_refused() {
+    let home = Home::new();
+    let store = store_of(&home, [on_day(0)]);
+    let reader = store.reader().unwrap();
+    let refused = |change: &dyn Fn(&mut Filter)| {
+        let error = reader.mart(&query("daily", |query| change(&mut query.filter))).unwrap_err();
+        assert!(error.is_bad_question(), "{error}");
+        let ReadError::Unknown { kind, value, known } = error else { panic!("{error}") };
+        (kind, value, known)
+    };
+    let expect = |kind, value: &str, known: &str| (kind, value.to_owned(), vec![known.to_owned()]);
+    let provider = refused(&|filter| filter.providers = vec!["codex".into(), "cursor".into()]);
+    assert_eq!(provider, expect("provider", "cursor", "codex"));
+    let model = refused(&|filter| filter.models = vec!["".into()]);
+    assert_eq!(model, expect("model", "", "gpt-5.5"));
+    let project = refused(&|filter| filter.projects = vec!["/elsewhere".into()]);
+    assert_eq!(project, expect("project", "/elsewhere", "/work/0"));
 }
 
 #[test]
 fn a_filter_that_a_mart_cannot_apply_is_refused_not_ignored() {
     let home = Home::new();
-    let reader = home.open().reader().unwrap();
+    let reader = store_of(&home, [on_day(0)]).reader().unwrap();
     let refused = |mart: &str, change: &dyn Fn(&mut MartQuery)| {
         let error = reader.mart(&query(mart, |query| change(query))).unwrap_err();
         assert!(error.is_bad_question(), "{error}");
         error
     };
-    let error = refused("model_day", &|query| query.provider = Some("codex".into()));
+    let error = refused("model_day", &|query| query.filter.providers = vec!["codex".into()]);
     assert!(matches!(error, ReadError::NoSuchFilter { mart: "model_day", filter: "provider" }));
-    refused("provider_day", &|query| query.project = Some("1".into()));
-    refused("project", &|query| query.model = Some("gpt-5.5".into()));
-    refused("daily", &|query| query.since = Some("yesterday".into()));
-    for cursor in ["", "[]", "[1]", "[null,1,2,3,4]", "{}"] {
+    refused("provider_day", &|query| query.filter.projects = vec!["1".into()]);
+    refused("project", &|query| query.filter.models = vec!["gpt-5.5".into()]);
+    let mixed = r#"[1,"day","codex","gpt-5.5","standard"]"#;
+    for cursor in ["", "[]", "[1]", "[null,1,2,3,4]", "{}", mixed] {
         refused("daily", &|query| query.cursor = Some(cursor.into()));
     }
 }

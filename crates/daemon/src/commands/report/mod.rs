@@ -1,6 +1,6 @@
 //! `tallyd report`: what was used, by day, week, month, session, project, agent or model.
 
-pub(super) mod blocks;
+pub(crate) mod blocks;
 mod layout;
 
 use std::io;
@@ -416,7 +416,7 @@ fn key_columns(by: &[Dimension], row: &ReportRow) -> Vec<(&'static str, Value)> 
 }
 
 /// Figures by the names of the marts' columns.
-pub(super) fn figure_columns(figures: &Figures) -> Vec<(&'static str, Value)> {
+pub(crate) fn figure_columns(figures: &Figures) -> Vec<(&'static str, Value)> {
     vec![
         ("message_count", figures.message_count.into()),
         ("input_tokens", figures.input_tokens.into()),
@@ -430,7 +430,7 @@ pub(super) fn figure_columns(figures: &Figures) -> Vec<(&'static str, Value)> {
     ]
 }
 
-pub(super) fn object(
+pub(crate) fn object(
     columns: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Map<String, Value> {
     columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
