@@ -197,7 +197,10 @@ pub(crate) fn figures_of(
     filter: &Filter,
 ) -> rusqlite::Result<Result<Figures, ReadError>> {
     Ok(match filter.resolve(db)? {
-        Ok(filter) => Ok(Plan::over(&[], &filter).total(db)?.0),
+        Ok(filter) => {
+            let plan = Plan::over(&[], &filter);
+            Ok(plan.total(db, plan.table)?)
+        }
         Err(unknown) => Err(unknown),
     })
 }
@@ -206,6 +209,8 @@ pub(crate) fn figures_of(
 struct Plan<'a> {
     query: Option<&'a ReportQuery>,
     table: &'static str,
+    /// The smallest one that the total can be read from.
+    smallest: &'static str,
     condition: String,
     values: Vec<Value>,
 }
@@ -216,32 +221,40 @@ impl<'a> Plan<'a> {
     }
 
     fn over(by: &[Dimension], filter: &Resolved) -> Self {
-        let by = by.iter().flat_map(|by| by.columns()).copied();
-        let needed: Vec<&str> = by.chain(filter.columns()).collect();
-        let has_all =
-            |(_, columns): &&(&str, &[&str])| needed.iter().all(|column| columns.contains(column));
-        let table = TABLES.iter().find(has_all).map_or("usage_cells", |(table, _)| table);
+        let table_of = |needed: &[&str]| {
+            let has_all = |(_, columns): &&(&str, &[&str])| {
+                needed.iter().all(|column| columns.contains(column))
+            };
+            TABLES.iter().find(has_all).map_or("usage_cells", |(table, _)| table)
+        };
+        let mut needed: Vec<&str> = filter.columns().collect();
+        let smallest = table_of(&needed);
+        needed.extend(by.iter().flat_map(|by| by.columns()).copied());
+        let table = table_of(&needed);
         let (mut conditions, values) = filter.conditions();
         conditions.push("message_count > 0".to_owned());
-        Self { query: None, table, condition: conditions.join(" AND "), values }
+        Self { query: None, table, smallest, condition: conditions.join(" AND "), values }
     }
 
     fn run(&self, db: &Connection) -> rusqlite::Result<Report> {
         const WATERMARK: &str = "SELECT min(last_event_id) FROM mart_watermark";
         let rows = self.rows(db)?;
-        let (total, rows_of_table) = self.total(db)?;
         let is_limited = self.query.is_some_and(|query| query.limit == Some(rows.len()));
+        let table = if self.is_as_fresh(db, self.smallest)? { self.smallest } else { self.table };
         Ok(Report {
-            groups: match is_limited {
-                true if self.has_a_row_for_each() => rows_of_table,
-                true => self.groups(db)?,
-                false => rows.len() as u64,
-            },
-            total,
+            groups: if is_limited { self.groups(db)? } else { rows.len() as u64 },
+            total: self.total(db, table)?,
             watermark: db.query_row(WATERMARK, [], |row| row.get(0))?,
             epoch: meta::epoch(db)?,
             rows,
         })
+    }
+
+    /// Whether a mart holds the same events as the one that rows are read from.
+    fn is_as_fresh(&self, db: &Connection, mart: &str) -> rusqlite::Result<bool> {
+        const AS_FRESH: &str = "SELECT count(*) = 2 AND min(last_event_id) = max(last_event_id)
+            FROM mart_watermark WHERE mart_name IN (?1, ?2)";
+        db.prepare_cached(AS_FRESH)?.query_row([self.table, mart], |row| row.get(0))
     }
 
     /// Whether each row of the table is a group already: sessions are many, and summing up one by one
@@ -250,13 +263,10 @@ impl<'a> Plan<'a> {
         self.table == "session_mart" && self.by() == [Dimension::Session]
     }
 
-    /// The sum, and of how many rows.
-    fn total(&self, db: &Connection) -> rusqlite::Result<(Figures, u64)> {
-        let Self { table, condition, values, .. } = self;
-        let sql = format!("SELECT {SUMS}, count(*) FROM {table} WHERE {condition}");
-        db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| {
-            Ok((figures(row, 0)?, row.get::<_, i64>(7)?.unsigned_abs()))
-        })
+    fn total(&self, db: &Connection, table: &str) -> rusqlite::Result<Figures> {
+        let Self { condition, values, .. } = self;
+        let sql = format!("SELECT {SUMS} FROM {table} WHERE {condition}");
+        db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| figures(row, 0))
     }
 
     fn by(&self) -> &[Dimension] {
@@ -269,12 +279,18 @@ impl<'a> Plan<'a> {
         expressions.join(", ")
     }
 
+    fn grouping(&self) -> String {
+        if self.has_a_row_for_each() {
+            return String::new();
+        }
+        format!("GROUP BY {}", self.group())
+    }
+
     fn groups(&self, db: &Connection) -> rusqlite::Result<u64> {
         let Self { table, condition, values, .. } = self;
-        let group = self.group();
-        let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {condition} GROUP BY {group})"
-        );
+        let grouping = self.grouping();
+        let sql =
+            format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {condition} {grouping})");
         let count: i64 =
             db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?;
         Ok(count.unsigned_abs())
@@ -290,11 +306,6 @@ impl<'a> Plan<'a> {
             true => ", min(first_ts_ms) AS first_ts_ms, max(last_ts_ms) AS last_ts_ms",
             false => "",
         };
-        let (sums, grouping) = if self.has_a_row_for_each() {
-            (COLUMNS, String::new())
-        } else {
-            (SUMS, format!("GROUP BY {group}"))
-        };
         let direction = if query.descending { "DESC" } else { "ASC" };
         let keys = (1..=places.width).map(|place| match query.sort {
             SortBy::Key => format!("{place} {direction}"),
@@ -303,12 +314,23 @@ impl<'a> Plan<'a> {
         let first = query.sort.expression().map(|by| format!("{by} {direction}"));
         let order: Vec<String> = first.into_iter().chain(keys).collect();
         let limit = query.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
-        // Sorted outside: inside, the name of a sum is that of the column it sums up.
-        let sql = format!(
-            "SELECT * FROM (SELECT {group}, {sums}{times} FROM {table} WHERE {condition}
-             {grouping}) ORDER BY {}{limit}",
-            order.join(", ")
-        );
+        let order = order.join(", ");
+        let sql = if self.has_a_row_for_each() && query.limit.is_some() {
+            // Only what is shown is read whole.
+            format!(
+                "SELECT {group}, {COLUMNS}{times} FROM {table} WHERE ({group}) IN (
+                    SELECT {group} FROM {table} WHERE {condition} ORDER BY {order}{limit})
+                 ORDER BY {order}"
+            )
+        } else {
+            // Sorted outside: inside, the name of a sum is that of the column it sums up.
+            let sums = if self.has_a_row_for_each() { COLUMNS } else { SUMS };
+            format!(
+                "SELECT * FROM (SELECT {group}, {sums}{times} FROM {table} WHERE {condition}
+                 {}) ORDER BY {order}{limit}",
+                self.grouping()
+            )
+        };
         let mut statement = db.prepare_cached(&sql)?;
         let mut found = statement.query(params_from_iter(values))?;
         let mut rows = Vec::new();

@@ -202,6 +202,24 @@ fn every_report_is_the_sum_of_its_events() {
     }
 }
 
+/// Cells are ahead of marts for a moment, and longer if a refresh fails.
+#[test]
+fn rows_and_total_are_of_the_same_moment() {
+    let home = Home::new();
+    let mut store = store(&home);
+    let mut late = event("late");
+    late.owner.project = "/w/a".into();
+    store.append(&mut [batch([late])]).unwrap();
+    let reader = store.reader().unwrap();
+    for filter in filters() {
+        for by in ALL {
+            let report = reader.report(&query(&[by], &filter)).unwrap();
+            let sum: i64 = report.rows.iter().map(|row| row.figures.tokens()).sum();
+            assert_eq!(sum, report.total.tokens(), "{by:?} {filter:?}");
+        }
+    }
+}
+
 #[test]
 fn rows_are_sorted_and_cut_and_the_total_has_them_all() {
     let home = Home::new();
