@@ -226,9 +226,11 @@ fn named<'a>(scrape: &'a Scrape, expression: &str) -> Vec<&'a Family> {
 #[test]
 fn rules_panels_and_docs_name_figures_labels_and_checks_that_there_are() {
     let home = home();
+    // What is told of budgets is told where there is one.
+    home.write(".config/tallyd/config.toml", "[[budgets]]\nperiod = \"month\"\nusd = 9\n");
     let service = start(&home);
+    let health = service.wait_for_check("budgets:used", "pass", "budget (month): ");
     let (_, scrape) = scrape(&service);
-    let health = service.health();
     assert_eq!(service.stop(), 0);
     let checks: BTreeSet<&str> =
         health["checks"].as_object().unwrap().keys().map(String::as_str).collect();

@@ -183,7 +183,7 @@ fn the_running_block_has_a_rate_and_an_end() {
     let now = Timestamp::now();
     let at = |minutes: i64| now - minutes.minutes();
     // An older block, and one that began at most two hours ago.
-    let calls = [at(20 * 60), at(61), at(60), at(1)];
+    let calls = [at(20 * 60), at(60), at(59), at(1)];
     let log: String = calls.iter().enumerate().map(|(id, time)| call(id, *time)).collect();
     home.write(LOG, log);
     home.tallyd(&["backfill"]);
@@ -195,28 +195,29 @@ fn the_running_block_has_a_rate_and_an_end() {
     assert_eq!((&running["is_running"], &running["message_count"]), (&json!(true), &json!(3)));
     assert_eq!(running["cost_nanousd"], 4_500_000_000_i64);
     // 300,000 tokens within an hour.
-    assert_eq!(running["tokens_per_minute"], 5_000.0);
-    assert_eq!(running["cost_usd_per_hour"], 4.5);
+    let rate = running["tokens_per_minute"].as_f64().unwrap();
+    assert!((4_900.0..=5_000.0).contains(&rate), "{running}");
+    let rate = running["cost_usd_per_hour"].as_f64().unwrap();
+    assert!((4.4..=4.5).contains(&rate), "{running}");
     let projected = running["projected_cost_nanousd"].as_i64().unwrap();
     assert!((4_500_000_000..27_000_000_000).contains(&projected), "{running}");
     let text = home.tallyd(&["report", "blocks"]);
-    assert!(
-        text.contains("(running)") && text.contains("5,000 tokens per minute, $4.50 an hour"),
-        "{text}"
-    );
+    assert!(text.contains("(running)") && text.contains(" tokens per minute, $4."), "{text}");
     assert_eq!(
         home.tallyd(&["report", "blocks", "--limit", "1"]).matches("claude-sonnet").count(),
         1
     );
 
     let line = home.tallyd(&["today"]);
-    assert!(line.contains("; block $4.50, ") && line.ends_with(" min left\n"), "{line}");
-    let format = "{block_cost} {block_tokens} {block_rate} {budget} {{}}";
-    assert_eq!(home.tallyd(&["today", "--format", format]), "$4.50 300k $4.50 - {}\n");
+    assert!(line.contains("; block $4.50, "), "{line}");
+    assert!(line.ends_with(" min left; as of just now\n"), "it may be old: {line}");
+    let format = "{block_cost} {block_tokens} {budget} {{}} {age}";
+    let line = home.tallyd(&["today", "--format", format]);
+    assert_eq!(line, "$4.50 300k - {} as of just now\n");
     let other = home.tallyd(&["today", "--format", "{calls}", "--project", "engine"]);
     assert_eq!(other, home.tallyd(&["today", "--format", "{calls}"]), "there is no other project");
     let json = home.json(&["today"]);
-    assert_eq!(json["week"]["cost_nanousd"], 6_000_000_000_i64);
+    assert_eq!(json["last_7_days"]["cost_nanousd"], 6_000_000_000_i64);
     assert_eq!(json["block"]["message_count"], 3);
 }
 
@@ -239,7 +240,7 @@ fn budgets_are_shown_wherever_one_looks() {
     service.wait_for_check("budgets:used", "warn", "$3.00 of $2.00, 150 %");
     home.write(CONFIG, budget("30") + "project = \"engin\"\n");
     service.signal("-HUP");
-    service.wait_for_check("budgets:used", "pass", "nothing was counted under this name yet");
+    service.wait_for_check("budgets:used", "warn", "nothing was counted under this name yet");
     home.write(CONFIG, "");
     service.signal("-HUP");
     wait("no budget", || service.health()["checks"]["budgets:used"].is_null());

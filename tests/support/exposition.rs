@@ -78,8 +78,8 @@ fn check_name(name: &str, kind: &str) {
     for reserved in ["_bucket", "_sum", "_count"] {
         assert!(!name.ends_with(reserved), "{name}");
     }
-    for unit in ["_ms", "_us", "_millis", "_kb", "_mb", "_minutes", "_percent"] {
-        assert!(!name.contains(unit), "{name} is not in base units");
+    for unit in ["ms", "us", "millis", "kb", "mb", "minutes", "percent"] {
+        assert!(!name.split('_').any(|word| word == unit), "{name} is not in base units");
     }
     assert!(["counter", "gauge", "histogram", "summary"].contains(&kind), "{name} is a {kind}");
 }

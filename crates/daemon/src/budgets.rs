@@ -84,6 +84,11 @@ impl Standing {
         format!("{:.0} %", self.used_share * 100.0)
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub(crate) fn projected_share(&self) -> Option<f64> {
+        Some(self.projected_nanousd? as f64 / self.budget_nanousd as f64)
+    }
+
     pub(crate) fn is_exceeded(&self) -> bool {
         self.used_nanousd > self.budget_nanousd
     }
@@ -92,31 +97,34 @@ impl Standing {
 const KEYS: [&str; 4] = ["period", "project", "provider", "usd"];
 
 /// `[[budgets]]` of a configuration file.
-pub(crate) fn parse(value: &Value, place: &str) -> Result<Vec<Budget>, ConfigError> {
+pub(crate) fn parse(value: &Value, home: &Path, place: &str) -> Result<Vec<Budget>, ConfigError> {
     let bad = |key: &str, reason: &str| ConfigError::BadValue {
         place: place.to_owned(),
         key: key.to_owned(),
         reason: reason.to_owned(),
     };
     let all = value.as_array().ok_or_else(|| bad("budgets", "must be written as [[budgets]]"))?;
-    let parse_one = |value: &Value| {
+    let parse_one = |(at, value): (usize, &Value)| {
+        let name = |key: &str| format!("budgets[{}].{key}", at + 1);
         let table = value.as_table().ok_or_else(|| bad("budgets", "must be a table each"))?;
         for key in table.keys() {
-            crate::config::check_key(place, "budgets.", key, &KEYS)?;
+            crate::config::check_key(place, &name(""), key, &KEYS)?;
         }
         let text = |key: &'static str| match table.get(key) {
             None => Ok(None),
             Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
-            Some(_) => Err(bad(&format!("budgets.{key}"), "must be text")),
+            Some(_) => Err(bad(&name(key), "must be text")),
         };
         let period = match text("period")?.as_deref() {
             Some("day") => Period::Day,
             Some("month") => Period::Month,
-            _ => return Err(bad("budgets.period", "must be \"day\" or \"month\"")),
+            Some(_) => return Err(bad(&name("period"), "must be \"day\" or \"month\"")),
+            None => return Err(bad(&name("period"), "is missing: \"day\" or \"month\"")),
         };
-        let usd = table.get("usd").and_then(nanousd).filter(|nanousd| *nanousd > 0);
-        let nanousd =
-            usd.ok_or_else(|| bad("budgets.usd", "must be an amount above 0, like 200"))?;
+        let usd = table.get("usd").ok_or_else(|| bad(&name("usd"), "is missing: USD, like 200"))?;
+        let nanousd = nanousd(usd).filter(|nanousd| *nanousd > 0).ok_or_else(|| {
+            bad(&name("usd"), &format!("must be a number above 0, like 200, not `{usd}`"))
+        })?;
         let provider = text("provider")?;
         let is_known = |id: &String| providers::ALL.iter().any(|known| known.id() == id);
         if let Some(id) = &provider
@@ -124,11 +132,16 @@ pub(crate) fn parse(value: &Value, place: &str) -> Result<Vec<Budget>, ConfigErr
         {
             let ids: Vec<&str> = providers::ALL.iter().map(|known| known.id()).collect();
             let reason = format!("must be one of {}, not `{id}`", ids.join(", "));
-            return Err(bad("budgets.provider", &reason));
+            return Err(bad(&name("provider"), &reason));
         }
-        Ok(Budget { period, nanousd, provider, project: text("project")? })
+        let in_home = |path: String| match path.strip_prefix("~/") {
+            Some(below) => home.join(below).to_string_lossy().into_owned(),
+            None => path,
+        };
+        let project = text("project")?.map(in_home);
+        Ok(Budget { period, nanousd, provider, project })
     };
-    all.iter().map(parse_one).collect()
+    all.iter().enumerate().map(parse_one).collect()
 }
 
 /// An amount in USD, to the cent and below; at most a billion.
@@ -269,14 +282,14 @@ mod tests {
 
     fn parsed(text: &str) -> Result<Vec<Budget>, String> {
         let table: toml::Table = text.parse().unwrap();
-        parse(&table["budgets"], "config.toml").map_err(|e| e.to_string())
+        parse(&table["budgets"], Path::new("/home/ada"), "config.toml").map_err(|e| e.to_string())
     }
 
     #[test]
     fn budgets_are_read_from_the_configuration() {
         let budgets = parsed(
             "[[budgets]]\nperiod = \"month\"\nusd = 200\n\
-             [[budgets]]\nperiod = \"day\"\nusd = 0.5\nprovider = \"codex\"\nproject = \"/w\"\n",
+             [[budgets]]\nperiod = \"day\"\nusd = 0.5\nprovider = \"codex\"\nproject = \"~/w\"\n",
         );
         let all = Budget {
             period: Period::Month,
@@ -288,23 +301,23 @@ mod tests {
             period: Period::Day,
             nanousd: 500_000_000,
             provider: Some("codex".into()),
-            project: Some("/w".into()),
+            project: Some("/home/ada/w".into()),
         };
-        assert_eq!(one.name(), "day, codex, /w");
+        assert_eq!(one.name(), "day, codex, /home/ada/w");
         assert_eq!(budgets, Ok(vec![all, one]));
     }
 
     #[test]
     fn what_is_wrong_with_a_budget_is_named() {
         for (text, expect) in [
-            ("[[budgets]]\nusd = 1", "`budgets.period` must be"),
-            ("[[budgets]]\nperiod = \"week\"\nusd = 1", "`budgets.period` must be"),
-            ("[[budgets]]\nperiod = \"day\"", "`budgets.usd` must be"),
-            ("[[budgets]]\nperiod = \"day\"\nusd = 0", "`budgets.usd` must be"),
-            ("[[budgets]]\nperiod = \"day\"\nusd = -5", "`budgets.usd` must be"),
-            ("[[budgets]]\nperiod = \"day\"\nusd = nan", "`budgets.usd` must be"),
-            ("[[budgets]]\nperiod = \"day\"\nusd = \"5\"", "`budgets.usd` must be"),
-            ("[[budgets]]\nperiod = \"day\"\nusd = 5\nproject = 1", "`budgets.project` must be"),
+            ("[[budgets]]\nusd = 1", "`budgets[1].period` is missing"),
+            ("[[budgets]]\nperiod = \"week\"\nusd = 1", "`budgets[1].period` must be"),
+            ("[[budgets]]\nperiod = \"day\"", "`budgets[1].usd` is missing"),
+            ("[[budgets]]\nperiod = \"day\"\nusd = 0", "`budgets[1].usd` must be"),
+            ("[[budgets]]\nperiod = \"day\"\nusd = -5", "`budgets[1].usd` must be"),
+            ("[[budgets]]\nperiod = \"day\"\nusd = nan", "`budgets[1].usd` must be"),
+            ("[[budgets]]\nperiod = \"day\"\nusd = \"5\"", "`budgets[1].usd` must be"),
+            ("[[budgets]]\nperiod = \"day\"\nusd = 5\nproject = 1", "`budgets[1].project` must be"),
             ("[[budgets]]\nperiod = \"day\"\nusd = 5\nprovider = \"x\"", "must be one of"),
             ("[[budgets]]\nperiod = \"day\"\nusd = 5\nmodel = \"x\"", "unknown key"),
             ("budgets = 5", "must be written as [[budgets]]"),

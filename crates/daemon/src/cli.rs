@@ -18,6 +18,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Everywhere")]
 pub(crate) struct Common {
     /// Configuration file [default: ~/.config/tallyd/config.toml]
     #[arg(long, global = true, value_name = "FILE")]

@@ -478,7 +478,7 @@ impl Layers<'_> {
 
     fn budgets(&self, shown: &mut Vec<Shown>) -> Result<Vec<Budget>, ConfigError> {
         let Some(value) = self.table.and_then(|t| t.get("budgets")) else { return Ok(Vec::new()) };
-        let budgets = crate::budgets::parse(value, &self.file_place())?;
+        let budgets = crate::budgets::parse(value, &self.env.home, &self.file_place())?;
         for budget in &budgets {
             let (name, usd) = (budget.name(), crate::text::money(budget.nanousd));
             shown.push(Shown {

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::ConfigError;
+use crate::text;
 
 /// Texts that wait for standard error. When nobody reads it, what comes beyond is lost.
 const WAITING: usize = 1_024;
@@ -40,6 +41,9 @@ pub(crate) fn complain(error: &anyhow::Error) {
             text = format!("{text}: {cause}");
         }
     }
+    // It may name what stands in a log.
+    let text: String =
+        text.chars().map(|c| if c == '\n' { c } else { text::harmless(c) }).collect();
     say(format!("tallyd: {text}\n"));
 }
 

@@ -60,6 +60,7 @@ impl Last {
             (1..=36_500, 'd') => Ok(Self(Length::Days(number))),
             (1..=5_200, 'w') => Ok(Self(Length::Days(7 * number))),
             (1..=1_200, 'm') => Ok(Self(Length::Months(number))),
+            (1.., 'd' | 'w' | 'm') => Err("that is more than a hundred years".to_owned()),
             _ => Err(wrong()),
         }
     }

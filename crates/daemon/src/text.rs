@@ -63,15 +63,29 @@ pub(crate) fn cost(nanousd: i64, calls: i64, unpriced: i64) -> String {
     }
 }
 
+/// The same where there is no room: what lacks some is at least so much.
+pub(crate) fn short_cost(nanousd: i64, calls: i64, unpriced: i64) -> String {
+    match unpriced {
+        0 => money(nanousd),
+        _ if unpriced == calls => "unpriced".to_owned(),
+        _ => format!("≥ {}", money(nanousd)),
+    }
+}
+
 /// Text from a log, fit for a terminal: a name there can hold anything, and be of any length.
 pub(crate) fn plain(text: &str) -> String {
     const MAX_CHARS: usize = 300;
-    let shown = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
-    let mut plain: String = shown.take(MAX_CHARS).collect();
+    let mut plain: String = text.chars().map(harmless).take(MAX_CHARS).collect();
     if text.chars().nth(MAX_CHARS).is_some() {
         plain.push('…');
     }
     plain
+}
+
+/// What neither steers a terminal nor turns the direction of the text around it.
+pub(crate) fn harmless(c: char) -> char {
+    let is_turning = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || is_turning { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// Bytes as `1.2 GB`: powers of ten, as disks are sold.
@@ -150,11 +164,15 @@ mod tests {
         assert_eq!(cost(0, 3, 3), "unpriced");
         assert_eq!(cost(5_000_000, 3, 1), "$0.01 + 1 unpriced");
         assert_eq!(cost(0, 0, 0), "$0.00");
+        assert_eq!(short_cost(5_000_000, 3, 0), "$0.01");
+        assert_eq!(short_cost(0, 3, 3), "unpriced");
+        assert_eq!(short_cost(5_000_000, 3, 1), "≥ $0.01");
     }
 
     #[test]
     fn names_cannot_steer_the_terminal() {
         assert_eq!(plain("a\u{1b}[2J\nb"), "a\u{fffd}[2J\u{fffd}b");
+        assert_eq!(plain("a\u{202e}b"), "a\u{fffd}b");
         assert_eq!(plain(&"é".repeat(301)), "é".repeat(300) + "…");
         assert_eq!(plain(&"é".repeat(300)), "é".repeat(300));
     }

@@ -43,14 +43,14 @@ pub struct Burn {
 }
 
 impl Block {
-    /// The rate since the first call of the block. `None` before there is a minute of it.
+    /// The rate from the first call of the block until now. `None` in the first minute.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         reason = "an estimate, for people"
     )]
     pub fn burn(&self, now_ms: i64) -> Option<Burn> {
-        let minutes = (self.last_ts_ms - self.first_ts_ms) as f64 / 60_000.0;
+        let minutes = (now_ms - self.first_ts_ms) as f64 / 60_000.0;
         if !self.is_running || minutes < 1.0 {
             return None;
         }
@@ -67,8 +67,8 @@ impl Block {
 }
 
 impl Reader {
-    /// The blocks that end after the beginning of `since` and begin before the end of `until`, oldest
-    /// first. Days of the filter are of the configured zone.
+    /// The blocks that have a call within the days, whole, oldest first. Agents have blocks; a project or
+    /// model of the filter says which of the calls in them are summed up.
     pub fn blocks(&self, filter: &Filter, now_ms: i64) -> Result<Vec<Block>, ReadError> {
         let zone = Zone::new(&self.time_zone()?)?;
         let start = |day: Date| zone.start_ms(day);
@@ -76,11 +76,12 @@ impl Reader {
         let next = filter.until.and_then(|day| day.tomorrow().ok()).and_then(start);
         let until = next.unwrap_or(i64::MAX);
         let mut blocks = self.blocks_between(filter, since, until, now_ms)?;
-        blocks.retain(|block| block.end_ms > since && block.start_ms < until);
+        blocks.retain(|block| block.last_ts_ms >= since && block.first_ts_ms < until);
+        blocks.retain(|block| block.figures.message_count > 0);
         Ok(blocks)
     }
 
-    /// The block of now, if there is one.
+    /// The block of now, if there is one, also if nothing in it passes the filter.
     pub fn running_block(&self, filter: &Filter, now_ms: i64) -> Result<Option<Block>, ReadError> {
         let blocks = self.blocks_between(filter, now_ms, now_ms.saturating_add(1), now_ms)?;
         Ok(blocks.into_iter().find(|block| block.is_running))
@@ -139,9 +140,14 @@ fn blocks_from(
     until: i64,
     now_ms: i64,
 ) -> rusqlite::Result<Vec<Block>> {
-    const COLUMNS: &str = "ts_ms, input_tokens, output_tokens, cache_read_tokens,
-        cache_create_tokens, cost_nanousd, model";
-    let (sql, mut values) = calls(filter, COLUMNS, "ts_ms >= ? AND ts_ms < ?", "ts_ms");
+    let (conditions, mut values) = filter.but_providers().conditions_but_days();
+    let is_meant = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
+    let columns = format!(
+        "ts_ms, input_tokens, output_tokens, cache_read_tokens, cache_create_tokens, cost_nanousd,
+        model, {is_meant}"
+    );
+    let (sql, of_whom) = calls(filter, &columns, "ts_ms >= ? AND ts_ms < ?", "ts_ms");
+    values.extend(of_whom);
     values.extend([from.into(), until.into()]);
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
@@ -178,6 +184,10 @@ impl Block {
     }
 
     fn add(&mut self, row: &Row<'_>, ts_ms: i64) -> rusqlite::Result<()> {
+        self.last_ts_ms = ts_ms;
+        if !row.get::<_, bool>(7)? {
+            return Ok(());
+        }
         let cost: Option<i64> = row.get(5)?;
         let figures = &mut self.figures;
         figures.message_count += 1;
@@ -187,7 +197,6 @@ impl Block {
         figures.cache_create_tokens += row.get::<_, i64>(4)?;
         figures.cost_nanousd += cost.unwrap_or(0);
         figures.unpriced_count += i64::from(cost.is_none());
-        self.last_ts_ms = ts_ms;
         let model = row.get_ref(6)?.as_str()?;
         if !self.models.contains(model) {
             self.models.insert(model.to_owned());
@@ -196,14 +205,14 @@ impl Block {
     }
 }
 
-/// A question about calls in the order of time, and the values it begins with.
+/// A question about calls of the agents that are meant, in the order of time, and its first values.
 fn calls(
     filter: &Resolved,
     columns: &str,
     times: &str,
     order: &str,
 ) -> (String, Vec<rusqlite::types::Value>) {
-    let (mut conditions, values) = filter.conditions_but_days();
+    let (mut conditions, values) = filter.only_providers().conditions_but_days();
     conditions.push("role = 'assistant'".to_owned());
     conditions.push(times.to_owned());
     let sql = format!(

@@ -177,5 +177,5 @@ fn unknown_session(db: &Connection, session: &str) -> rusqlite::Result<ReadError
     const LATEST: &str = "SELECT session_id FROM session_mart ORDER BY last_ts_ms DESC LIMIT 8";
     let mut latest = db.prepare_cached(LATEST)?;
     let known = latest.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    Ok(ReadError::Unknown { kind: "session", value: session.to_owned(), known })
+    Ok(ReadError::Unknown { kind: "session", value: session.to_owned(), known, more: 0 })
 }

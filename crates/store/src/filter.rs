@@ -61,7 +61,7 @@ impl Filter {
 }
 
 /// A filter whose names are known to exist.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Resolved {
     pub(crate) since: Option<Date>,
     pub(crate) until: Option<Date>,
@@ -71,6 +71,16 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
+    /// Of the same agents, whatever they work on.
+    pub(crate) fn only_providers(&self) -> Self {
+        Self { providers: self.providers.clone(), ..Self::default() }
+    }
+
+    /// The same of any agent.
+    pub(crate) fn but_providers(&self) -> Self {
+        Self { providers: Vec::new(), ..self.clone() }
+    }
+
     /// The columns that it looks at.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &'static str> {
         let by_day = self.since.is_some() || self.until.is_some();
@@ -141,11 +151,7 @@ fn unknown(
 ) -> rusqlite::Result<Option<ReadError>> {
     let known = names(db, sql)?;
     let is_known = known.iter().any(|known| known == name);
-    Ok((!is_known).then(|| ReadError::Unknown {
-        kind,
-        value: name.to_owned(),
-        known: offer(known, name),
-    }))
+    Ok((!is_known).then(|| unknown_of(kind, known, name)))
 }
 
 /// By id, by path, or by name, which several may have.
@@ -156,7 +162,9 @@ fn project_ids_of(db: &Connection, name: &str) -> rusqlite::Result<Vec<i64>> {
     let ids = |sql: &str, value: Value| -> rusqlite::Result<Vec<i64>> {
         db.prepare_cached(sql)?.query_map([value], |row| row.get(0))?.collect()
     };
-    let text = || Value::Text(name.to_owned());
+    // A folder may be named with a slash at its end.
+    let path = Some(name.trim_end_matches('/')).filter(|path| !path.is_empty()).unwrap_or(name);
+    let text = || Value::Text(path.to_owned());
     let mut found = ids(BY_PATH, text())?;
     if found.is_empty() {
         found = ids(BY_NAME, text())?;
@@ -170,18 +178,22 @@ fn project_ids_of(db: &Connection, name: &str) -> rusqlite::Result<Vec<i64>> {
 }
 
 fn unknown_project(db: &Connection, name: &str) -> rusqlite::Result<ReadError> {
-    let known = offer(names(db, KNOWN_PROJECTS)?, name);
-    Ok(ReadError::Unknown { kind: "project", value: name.to_owned(), known })
+    Ok(unknown_of("project", names(db, KNOWN_PROJECTS)?, name))
 }
 
-/// Those that contain what was asked for; if there is none, some of all.
-fn offer(known: Vec<String>, name: &str) -> Vec<String> {
-    let name = name.to_lowercase();
-    let is_like = |known: &&String| !name.is_empty() && known.to_lowercase().contains(&name);
+/// An error that offers names: those that contain what was asked for, or that it contains; if there is
+/// none, some of all.
+fn unknown_of(kind: &'static str, known: Vec<String>, name: &str) -> ReadError {
+    let asked = name.to_lowercase();
+    let is_like = |known: &&String| {
+        let known = known.to_lowercase();
+        !asked.is_empty() && (known.contains(&asked) || asked.contains(&known))
+    };
     let mut alike: Vec<String> = known.iter().filter(is_like).cloned().collect();
     if alike.is_empty() {
         alike = known;
     }
+    let more = alike.len().saturating_sub(OFFERED);
     alike.truncate(OFFERED);
-    alike
+    ReadError::Unknown { kind, value: name.to_owned(), known: alike, more }
 }

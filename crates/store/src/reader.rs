@@ -54,20 +54,29 @@ pub enum ReadError {
     BadDay { value: String },
     #[error("{value:?} is not a cursor that an earlier page ended with")]
     BadCursor { value: String },
-    #[error(
-        "there is no {kind} {value:?} in what was counted\n\
-         hint: {}",
-        if known.is_empty() {
-            "nothing was counted yet".to_owned()
-        } else {
-            format!("there is: {}", known.join(", "))
-        }
-    )]
-    Unknown { kind: &'static str, value: String, known: Vec<String> },
+    #[error("there is no {kind} {value:?} in what was counted\nhint: {}", offer(known, *more))]
+    Unknown {
+        kind: &'static str,
+        value: String,
+        /// Names that there are, the likeliest.
+        known: Vec<String>,
+        /// How many others there are.
+        more: usize,
+    },
     #[error("the {mart} mart does not tell {filter}s apart")]
     NoSuchFilter { mart: &'static str, filter: &'static str },
     #[error("the {mart} mart has no column {column:?}")]
     NoSuchColumn { mart: &'static str, column: String, columns: Vec<&'static str> },
+}
+
+fn offer(known: &[String], more: usize) -> String {
+    // A name from a log may hold anything; a line break would look like another hint.
+    let names = known.join(", ").replace('\n', "\u{fffd}");
+    match more {
+        _ if known.is_empty() => "nothing was counted yet".to_owned(),
+        0 => format!("there is: {names}"),
+        more => format!("there is: {names} and {more} more"),
+    }
 }
 
 impl ReadError {

@@ -307,14 +307,8 @@ impl<'a> Plan<'a> {
             false => "",
         };
         let direction = if query.descending { "DESC" } else { "ASC" };
-        let keys = (1..=places.width).map(|place| match query.sort {
-            SortBy::Key => format!("{place} {direction}"),
-            _ => place.to_string(),
-        });
-        let first = query.sort.expression().map(|by| format!("{by} {direction}"));
-        let order: Vec<String> = first.into_iter().chain(keys).collect();
+        let order = order(query, direction);
         let limit = query.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
-        let order = order.join(", ");
         let sql = if self.has_a_row_for_each() && query.limit.is_some() {
             // Only what is shown is read whole.
             format!(
@@ -339,6 +333,33 @@ impl<'a> Plan<'a> {
         }
         Ok(rows)
     }
+}
+
+/// By what is asked for, then by key. Within days or names what costs most comes first.
+fn order(query: &ReportQuery, direction: &str) -> String {
+    let mut place = 0;
+    let mut keys = Vec::new();
+    for by in &query.by {
+        for _ in by.expressions() {
+            place += 1;
+            keys.push(match by {
+                Dimension::Project => {
+                    "(SELECT path FROM projects WHERE id = project_id)".to_owned()
+                }
+                _ => place.to_string(),
+            });
+        }
+    }
+    let first = match query.sort.expression() {
+        Some(by) => format!("{by} {direction}"),
+        None => {
+            let first = format!("{} {direction}", keys.remove(0));
+            // As rows may be turned round afterwards, so is this.
+            let by_cost = if direction == "ASC" { "DESC" } else { "ASC" };
+            if query.by.len() > 1 { format!("{first}, cost_nanousd {by_cost}") } else { first }
+        }
+    };
+    std::iter::once(first).chain(keys).collect::<Vec<_>>().join(", ")
 }
 
 /// Where in a row of the result the parts of a key stand.

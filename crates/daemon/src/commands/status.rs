@@ -87,17 +87,27 @@ fn stored(config: &Config) -> Result<Option<Stored>, ReadError> {
 /// Asks the service that left its address in the data directory. `None` when it does not answer:
 /// it may have been killed.
 fn ask(config: &Config) -> Option<(SocketAddr, Value)> {
+    let (address, health) = get(config, "/health")?;
+    // Another program, or a service on another data directory, may have the port by now.
+    let is_ours = health["serviceId"].as_str() == config.data_dir.to_str();
+    is_ours.then_some((address, health))
+}
+
+/// What the running service has not read yet, in its own words; `None` once it is ready.
+pub(super) fn still_reading(config: &Config) -> Option<String> {
+    let (_, ready) = get(config, "/readyz")?;
+    Some(ready["output"].as_str()?.to_owned())
+}
+
+fn get(config: &Config, path: &str) -> Option<(SocketAddr, Value)> {
     let address: SocketAddr =
         fs::read_to_string(address_file(&config.data_dir)).ok()?.trim().parse().ok()?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    let health: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
-    // Another program, or a service on another data directory, may have the port by now.
-    let is_ours = health["serviceId"].as_str() == config.data_dir.to_str();
-    is_ours.then_some((address, health))
+    Some((address, serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?))
 }
 
 /// What stands where the address of a service would, if it could listen.

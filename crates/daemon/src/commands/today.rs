@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 use store::{Block, Figures, Filter, ReadError, Reader};
 
-use super::report::{Of, blocks, figure_columns, object};
+use super::report::{Freshness, Of, blocks, figure_columns, object};
 use crate::budgets::{self, Standing};
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
 }
 
 /// What can stand in a format, and what it is.
-const PLACEHOLDERS: [(&str, &str); 17] = [
-    ("cost", "what today cost, by list price: $4.21"),
+const PLACEHOLDERS: [(&str, &str); 18] = [
+    ("cost", "what today cost: $4.21; ≥ $4.21 if some calls have no known price"),
     ("calls", "calls of today"),
     ("tokens", "all tokens of today: 1.23M"),
     ("input", "uncached input"),
@@ -46,6 +46,7 @@ const PLACEHOLDERS: [(&str, &str); 17] = [
     ("budget", "the budget of which most is used"),
     ("budget_used", "how much of it is used: 62 %"),
     ("budget_name", "its period, agent and project"),
+    ("age", "how old the figures are, or that not all is read yet; nothing if they are of now"),
 ];
 
 /// The end of `tallyd today --help`.
@@ -106,7 +107,11 @@ fn parse(format: &str) -> Result<Vec<Part>, WrongUsage> {
                     name.push(c);
                 }
                 let known = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
-                let (known, _) = known.filter(|_| is_closed).ok_or_else(|| unknown(&name))?;
+                if !is_closed {
+                    let text = format!("the brace of `{{{name}` is not closed; {{{{ is a brace");
+                    return Err(WrongUsage(text));
+                }
+                let (known, _) = known.ok_or_else(|| unknown(&name))?;
                 parts.push(Part::Place(known));
             }
             c => text(&mut parts, c),
@@ -165,6 +170,7 @@ impl Now<'_> {
                     rate.map_or_else(|| "-".to_owned(), |rate| text::money(blocks::whole(rate)))
                 });
             }
+            "age" => self.age()?.unwrap_or_default(),
             "budget" => return budget(|standing| text::money(standing.budget_nanousd)),
             "budget_used" => return budget(Standing::used),
             _ => return budget(|standing| text::plain(&standing.name)),
@@ -185,20 +191,28 @@ impl Now<'_> {
             let (used, of) = (standing.used(), text::money(standing.budget_nanousd));
             line += &format!("; {} {used} of {of}", text::plain(&standing.name));
         }
+        if let Some(age) = self.age()? {
+            line += &format!("; {age}");
+        }
         Ok(line)
     }
 
     fn as_json(&self) -> Result<Value, ReadError> {
         let since = |day: Date| self.since(day).map(|figures| object(figure_columns(&figures)));
         let block = self.block()?.map(|block| object(blocks::columns(&block, self.now_ms)));
-        Ok(json!({
+        let freshness = Freshness::of(self.config, self.reader)?;
+        let mut document = object(freshness.columns());
+        let figures = json!({
             "day": self.today.to_string(),
+            "time_zone": self.reader.time_zone()?,
             "today": since(self.today)?,
-            "week": since(self.today.saturating_sub(6.days()))?,
+            "last_7_days": since(self.today.saturating_sub(6.days()))?,
             "month": since(self.today.first_of_month())?,
             "block": block,
             "budgets": budgets::standings(&self.config.budgets, self.reader, self.now_ms)?,
-        }))
+        });
+        document.extend(figures.as_object().cloned().unwrap_or_default());
+        Ok(document.into())
     }
 
     fn since(&self, day: Date) -> Result<Figures, ReadError> {
@@ -210,6 +224,10 @@ impl Now<'_> {
         blocks::running(self.reader, &self.of, self.now_ms)
     }
 
+    fn age(&self) -> Result<Option<String>, ReadError> {
+        Ok(Freshness::of(self.config, self.reader)?.in_short(self.now_ms))
+    }
+
     /// That of which most is used.
     fn budget(&self) -> Result<Option<Standing>, ReadError> {
         let all = budgets::standings(&self.config.budgets, self.reader, self.now_ms)?;
@@ -218,7 +236,7 @@ impl Now<'_> {
 }
 
 fn cost(figures: &Figures) -> String {
-    text::cost(figures.cost_nanousd, figures.message_count, figures.unpriced_count)
+    text::short_cost(figures.cost_nanousd, figures.message_count, figures.unpriced_count)
 }
 
 #[cfg(test)]
@@ -233,9 +251,13 @@ mod tests {
             parse("a {cost}, {calls}{{}} }").unwrap(),
             [text("a "), Part::Place("cost"), text(", "), Part::Place("calls"), text("{} }")]
         );
-        for wrong in ["{", "{cost", "{}", "{Cost}", "{cost }", "{a}{"] {
+        for wrong in ["{}", "{Cost}", "{cost }", "{a}{"] {
             let error = parse(wrong).unwrap_err().to_string();
             assert!(error.contains("{month_cost}"), "{wrong}: {error}");
+        }
+        for wrong in ["{", "{cost", "{cost}{"] {
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(error.contains("is not closed"), "{wrong}: {error}");
         }
     }
 

@@ -74,7 +74,9 @@ fn budgets(live: &Live, moment: Moment, checks: &mut Checks) {
             .with("budgetNanousd", standing.budget_nanousd)
             .with("usedNanousd", standing.used_nanousd)
             .with("projectedNanousd", standing.projected_nanousd);
-        let verdict = if standing.is_exceeded() { Verdict::Warn } else { Verdict::Pass };
+        let has_no_project = standing.is_unknown && standing.project.is_some();
+        let is_concern = standing.is_exceeded() || has_no_project;
+        let verdict = if is_concern { Verdict::Warn } else { Verdict::Pass };
         check.judge(verdict, Some(standing.describe()))
     };
     if !standings.is_empty() {

@@ -5,7 +5,7 @@
 //!
 //! | check | warn | fail |
 //! | --- | --- | --- |
-//! | `budgets:used` | more is used than the budget | |
+//! | `budgets:used` | more is used than the budget, or its project is not known | |
 //! | `configuration:reload` | a changed configuration was refused | |
 //! | `database:disk` | under 64 MiB are left beside it | |
 //! | `database:size` | | |

@@ -25,6 +25,7 @@ fn write(live: &Live) -> String {
     let mut out = Exposition::default();
     process(live, &mut out);
     health(live, &mut out);
+    budgets(live, &mut out);
     {
         let status = live.ingest.borrow();
         sources(&status, &mut out);
@@ -61,6 +62,26 @@ fn health(live: &Live, out: &mut Exposition) {
     for (part, pulse) in [("ingest", Pulse::of_ingest(live)), ("writer", Pulse::of_writer(live))] {
         if let Some(age) = pulse.age {
             out.sample(AGE, &[("loop", part)], age.as_secs_f64());
+        }
+    }
+}
+
+/// Nothing where none is configured.
+fn budgets(live: &Live, out: &mut Exposition) {
+    let standings = live.budgets.borrow();
+    if standings.is_empty() {
+        return;
+    }
+    const SHARE: &str = "tallyd_budget_used_ratio";
+    out.begin(SHARE, Kind::Gauge, "How much of a budget is used; 1 is all of it.");
+    for standing in standings.iter() {
+        out.sample(SHARE, &[("budget", &standing.name)], standing.used_share);
+    }
+    const PROJECTED: &str = "tallyd_budget_projected_ratio";
+    out.begin(PROJECTED, Kind::Gauge, "How much of it will be used at the rate so far.");
+    for standing in standings.iter() {
+        if let Some(share) = standing.projected_share() {
+            out.sample(PROJECTED, &[("budget", &standing.name)], share);
         }
     }
 }

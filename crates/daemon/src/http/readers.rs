@@ -83,7 +83,7 @@ impl From<ReadError> for Problem {
             ReadError::NoSuchColumn { columns, .. } => {
                 Self::new(Code::BadParameter, detail).with_allowed(columns)
             }
-            ReadError::Unknown { kind, value, known } => {
+            ReadError::Unknown { kind, value, known, .. } => {
                 let place = match kind {
                     "provider" => "provider_day",
                     "model" => "model_day",

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use store::{Filter, ReadError, Reader};
 
 use super::error::Problem;
-use super::{App, Response, query};
+use super::{App, Response, probes, query};
 use crate::budgets::Standing;
 use crate::commands::{blocks, figure_columns, object};
 
@@ -18,7 +18,10 @@ pub(super) async fn get(app: &App, query: Option<&str>) -> Result<Response, Prob
     let now_ms = (app.live.now_ms)();
     let budgets = app.live.budgets.borrow().clone();
     let summary = app.readers.ask(move |reader| Ok(summary(reader, &filter, &budgets, now_ms)?));
-    Ok(super::json(StatusCode::OK, &summary.await?))
+    let mut summary = summary.await?;
+    // Before the first backfill is in the marts the sums are not whole.
+    summary["reading"] = probes::describe(&app.live).into();
+    Ok(super::json(StatusCode::OK, &summary))
 }
 
 fn summary(
@@ -52,6 +55,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::testing::{Database, Server, daemon};
+    use crate::live::Phase;
 
     #[tokio::test]
     async fn a_summary_adds_up_the_last_days_and_the_month() {
@@ -61,7 +65,7 @@ mod tests {
             database.add(&[(day, "a")]);
         }
         database.add(&[("2026-04-29", "b"), ("2026-04-28", "b")]);
-        let (_parts, live) = daemon(database.data_dir());
+        let (parts, live) = daemon(database.data_dir());
         let server = Server::start(live).await;
         let calls = |summary: &Value| {
             ["today", "last_7_days", "last_30_days", "month"]
@@ -72,8 +76,12 @@ mod tests {
         assert_eq!((&summary["day"], &summary["time_zone"]), (&json!("2026-05-28"), &json!("UTC")));
         assert_eq!(summary["last_7_days"]["since"], "2026-05-22");
         assert_eq!(summary["block"], Value::Null);
+        assert_eq!(summary["reading"], Value::Null);
         let of_b = server.get("/api/v1/summary?model=b&provider=codex").await.json();
         assert_eq!(calls(&of_b), [0, 0, 1, 0]);
+        parts.phase.send_replace(Phase::Backfilling);
+        let reading = server.get("/api/v1/summary").await.json()["reading"].clone();
+        assert!(reading.as_str().unwrap().starts_with("reading logs: "), "{reading}");
         let refused = server.get("/api/v1/summary?model=c").await;
         assert_eq!(refused.refusal(), (400, "unknown_value".to_owned()));
         server.stop().await;

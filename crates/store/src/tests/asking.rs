@@ -134,7 +134,7 @@ fn an_unknown_session_is_refused_with_the_latest_ones() {
     let store = store_of(&home, [on_day(0), on_day(1)]);
     let query = EventQuery { sessions: vec!["s9".into()], limit: 9, ..EventQuery::default() };
     let error = store.reader().unwrap().events(&query).unwrap_err();
-    let ReadError::Unknown { kind: "session", value, known } = error else { panic!("{error}") };
+    let ReadError::Unknown { kind: "session", value, known, .. } = error else { panic!("{error}") };
     assert_eq!((&*value, known), ("s9", vec!["s1".to_owned(), "s0".to_owned()]));
 }
 

@@ -99,7 +99,7 @@ fn a_value_that_was_never_seen_is_refused() {
     let refused = |change: &dyn Fn(&mut Filter)| {
         let error = reader.mart(&query("daily", |query| change(&mut query.filter))).unwrap_err();
         assert!(error.is_bad_question(), "{error}");
-        let ReadError::Unknown { kind, value, known } = error else { panic!("{error}") };
+        let ReadError::Unknown { kind, value, known, .. } = error else { panic!("{error}") };
         (kind, value, known)
     };
     let expect = |kind, value: &str, known: &str| (kind, value.to_owned(), vec![known.to_owned()]);

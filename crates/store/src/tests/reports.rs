@@ -285,21 +285,22 @@ fn a_name_that_nobody_has_is_an_error_that_offers_others() {
 }
 
 /// The same blocks by another way: event by event, from the very first.
-fn plain_blocks(all: &[UsageEvent], provider: &str) -> Vec<(i64, i64, i64)> {
+fn plain_blocks(all: &[UsageEvent], provider: &str) -> Vec<(i64, i64, i64, i64)> {
     let mut calls: Vec<(i64, i64)> = all
         .iter()
         .filter(|call| &*call.provider == provider && call.role == usage::Role::Assistant)
         .map(|call| (call.ts_ms, i64::try_from(call.usage.tokens.input).unwrap()))
         .collect();
     calls.sort_unstable();
-    let mut blocks: Vec<(i64, i64, i64)> = Vec::new();
+    let mut blocks: Vec<(i64, i64, i64, i64)> = Vec::new();
     for (ts_ms, input) in calls {
         match blocks.last_mut() {
-            Some((start, count, sum)) if ts_ms < *start + BLOCK_MS => {
+            Some((start, count, sum, last)) if ts_ms < *start + BLOCK_MS => {
                 *count += 1;
                 *sum += input;
+                *last = ts_ms;
             }
-            _ => blocks.push((ts_ms / HOUR_MS * HOUR_MS, 1, input)),
+            _ => blocks.push((ts_ms / HOUR_MS * HOUR_MS, 1, input, ts_ms)),
         }
     }
     blocks
@@ -315,7 +316,8 @@ fn blocks_are_those_of_the_whole_history_wherever_one_begins_to_look() {
         assert!(expect.len() > 50);
         let of = Filter { providers: vec![provider.to_owned()], ..Filter::default() };
         let told = |block: &Block| {
-            (block.start_ms, block.figures.message_count, block.figures.input_tokens)
+            let Block { start_ms, figures, last_ts_ms, .. } = block;
+            (*start_ms, figures.message_count, figures.input_tokens, *last_ts_ms)
         };
         let all = reader.blocks(&of, NOW_MS).unwrap();
         assert_eq!(all.iter().map(told).collect::<Vec<_>>(), expect);
@@ -325,16 +327,38 @@ fn blocks_are_those_of_the_whole_history_wherever_one_begins_to_look() {
             let some = reader.blocks(&Filter { since: Some(day), ..of.clone() }, NOW_MS).unwrap();
             let start_ms = start(day);
             let after: Vec<_> =
-                expect.iter().filter(|block| block.0 + BLOCK_MS > start_ms).copied().collect();
+                expect.iter().filter(|block| block.3 >= start_ms).copied().collect();
             assert_eq!(some.iter().map(told).collect::<Vec<_>>(), after, "{day}");
             // One that begins with this hour has no call yet.
-            let is_of =
-                |block: &&(i64, i64, i64)| (block.0 + 1..block.0 + BLOCK_MS).contains(&start_ms);
+            let is_of = |block: &&(i64, i64, i64, i64)| {
+                (block.0 + 1..block.0 + BLOCK_MS).contains(&start_ms)
+            };
             let running = reader.running_block(&of, start_ms).unwrap();
             let start = running.map(|block| block.start_ms);
             assert_eq!(start, expect.iter().find(is_of).map(|block| block.0), "{day}");
         }
     }
+}
+
+#[test]
+fn a_project_or_model_has_its_share_of_its_agents_blocks() {
+    let home = Home::new();
+    let store = store(&home);
+    let reader = store.reader().unwrap();
+    let of = Filter { providers: vec!["codex".to_owned()], ..Filter::default() };
+    let all = reader.blocks(&of, NOW_MS).unwrap();
+    let starts: Vec<i64> = all.iter().map(|block| block.start_ms).collect();
+    let mut sum = 0;
+    for project in ["/w/a", "/w/b/", "/v/b"] {
+        let filter = Filter { projects: vec![project.to_owned()], ..of.clone() };
+        let own = reader.blocks(&filter, NOW_MS).unwrap();
+        assert!(own.len() < all.len() && own.iter().all(|b| starts.contains(&b.start_ms)));
+        sum += own.iter().map(|block| block.figures.tokens()).sum::<i64>();
+        let running = reader.running_block(&filter, NOW_MS).unwrap();
+        let expect = reader.running_block(&of, NOW_MS).unwrap();
+        assert_eq!(running.map(|b| b.start_ms), expect.map(|b| b.start_ms));
+    }
+    assert_eq!(sum, all.iter().map(|block| block.figures.tokens()).sum::<i64>());
 }
 
 fn start(day: Date) -> i64 {

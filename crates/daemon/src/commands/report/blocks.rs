@@ -31,7 +31,7 @@ pub(super) fn run(
     let filter = filter(reader, told)?;
     let told = Told {
         filter: &filter,
-        freshness: told.freshness,
+        freshness: told.freshness.clone(),
         budgets: told.budgets.clone(),
         time_zone: told.time_zone.clone(),
         ..*told

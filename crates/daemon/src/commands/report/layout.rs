@@ -26,11 +26,11 @@ impl Screen {
         let is_terminal = std::io::stdout().is_terminal();
         let columns = config.env.var("COLUMNS").and_then(|columns| columns.parse().ok());
         let size = || terminal_size::terminal_size_of(std::io::stdout());
-        let width = columns.or_else(|| size().map(|(width, _)| usize::from(width.0)));
+        let of_terminal = || size().filter(|_| is_terminal).map(|(width, _)| usize::from(width.0));
         let wants_none = config.env.var("NO_COLOR").is_some_and(|text| !text.is_empty());
         let is_dumb = config.env.var("TERM") == Some("dumb");
         Self {
-            width: width.filter(|_| is_terminal),
+            width: columns.or_else(of_terminal),
             is_coloured: is_terminal && !wants_none && !is_dumb,
         }
     }
@@ -70,13 +70,8 @@ impl Detail {
     pub(super) fn cells(self, figures: &Figures) -> Vec<String> {
         let count = |n: i64| if self == Self::Full { text::count(n) } else { text::short_count(n) };
         let Figures { cost_nanousd, message_count, unpriced_count, .. } = *figures;
-        let cost = match self {
-            // What lacks some is at least so much.
-            Self::Short | Self::Sums if (1..message_count).contains(&unpriced_count) => {
-                format!("≥ {}", text::money(cost_nanousd))
-            }
-            _ => text::cost(cost_nanousd, message_count, unpriced_count),
-        };
+        let in_words = if self == Self::Full { text::cost } else { text::short_cost };
+        let cost = in_words(cost_nanousd, message_count, unpriced_count);
         let calls = text::count(figures.message_count);
         if self == Self::Sums {
             return vec![calls, count(figures.tokens()), cost];
@@ -113,7 +108,7 @@ pub(super) fn as_text(
         };
         let mut rows: Vec<_> = report.rows.iter().map(row).collect();
         let more = report.groups - report.rows.len() as u64;
-        let mut total = vec![total_name(query.by[0], report.groups, more)];
+        let mut total = vec![total_name(&query.by, report.groups, more)];
         total.resize(names.headings(detail).len(), String::new());
         total.extend(detail.cells(&report.total));
         rows.push(total);
@@ -123,11 +118,12 @@ pub(super) fn as_text(
 }
 
 /// `total`, of how many if not all are shown.
-fn total_name(of: Dimension, groups: u64, more: u64) -> String {
-    if more == 0 {
-        return "total".to_owned();
+fn total_name(by: &[Dimension], groups: u64, more: u64) -> String {
+    match (more, by) {
+        (0, _) => "total".to_owned(),
+        (_, [of]) => format!("total of {} {}", text::count(groups), plural(*of)),
+        _ => format!("total of {} rows", text::count(groups)),
     }
-    format!("total of {} {}", text::count(groups), plural(of))
 }
 
 /// The most detailed table that there is room for; headings and the last row stand out.
@@ -171,6 +167,10 @@ pub(super) fn nothing(told: &Told<'_>) -> String {
 /// Budgets, and how old the figures are.
 pub(super) fn notes(told: &Told<'_>, screen: &Screen) -> String {
     let mut notes: Vec<String> = told.budgets.iter().map(Standing::describe).collect();
+    if let Some(next) = told.next_time_zone.filter(|next| *next != told.time_zone) {
+        let days = format!("days are those of {}; from the next start, of {next}", told.time_zone);
+        notes.push(screen.faint(&days));
+    }
     if let Some(age) = told.freshness.as_text(told.now_ms) {
         notes.push(screen.faint(&age));
     }

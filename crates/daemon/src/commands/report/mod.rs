@@ -10,8 +10,11 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
-use store::{DataDir, Dimension, Figures, Filter, Reader, Report, ReportQuery, ReportRow, SortBy};
+use store::{
+    DataDir, Dimension, Figures, Filter, ReadError, Reader, Report, ReportQuery, ReportRow, SortBy,
+};
 
+use super::status::still_reading;
 use crate::budgets::{self, Standing};
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -80,7 +83,8 @@ pub(crate) struct Which {
 /// Whose usage.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Of {
-    /// Only this agent's; may be given several times, as may the next two
+    /// Only this agent's: claude-code, codex and so on, as `tallyd providers` names them. May be given
+    /// several times, like --project and --model
     #[arg(long, value_name = "AGENT")]
     pub(crate) provider: Vec<String>,
     /// Only of this project: its folder, its name, or `.` for this folder
@@ -103,22 +107,22 @@ pub(crate) struct Format {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Arguments {
-    /// What is told apart
+    /// Which report
     #[arg(value_enum, default_value_t = Kind::Daily)]
     kind: Kind,
     #[command(flatten)]
     which: Which,
-    /// Tell apart by this, too
+    /// A row for each of these, too; may be given several times
     #[arg(long, value_enum)]
     by: Vec<By>,
-    /// What rows are sorted by, the largest first; time from old to new
+    /// Sort rows by this: figures from large to small, days and names upwards
     #[arg(long, value_enum)]
     sort: Option<Sort>,
     /// The other way round
     #[arg(long)]
     reverse: bool,
-    /// So many rows, of days and sessions the newest; of sessions 50 if nothing is said, except in
-    /// JSON and CSV. The total is of all
+    /// Show so many rows: of days and sessions the newest. The total is of all [default: all; 50 in a
+    /// table of sessions]
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     #[command(flatten)]
@@ -139,6 +143,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<Exit
         budgets: budgets::standings(&config.budgets, &reader, now_ms)?,
         now_ms,
         time_zone: reader.time_zone()?,
+        next_time_zone: config.time_zone.as_deref(),
     };
     if arguments.kind == Kind::Blocks {
         blocks::run(config, &reader, arguments, &told)?;
@@ -315,24 +320,48 @@ fn plural(dimension: Dimension) -> &'static str {
 }
 
 /// Whether figures move, and since when they do not.
-#[derive(Clone, Copy, Debug)]
-struct Freshness {
+#[derive(Clone, Debug)]
+pub(super) struct Freshness {
     is_running: bool,
+    /// What a running service is still at, before its figures are whole.
+    reading: Option<String>,
     /// When the marts were last refreshed, if ever.
     refreshed_ms: Option<i64>,
 }
 
 impl Freshness {
-    fn of(config: &Config, reader: &Reader) -> anyhow::Result<Self> {
+    pub(super) fn of(config: &Config, reader: &Reader) -> Result<Self, ReadError> {
         let is_running = DataDir::holder(&config.data_dir)
             .is_some_and(|holder| holder.starts_with("tallyd run "));
         let refreshed = reader.watermarks()?.into_iter().map(|of| of.last_refresh_ts).max();
         let time = refreshed.and_then(|time| time.parse::<jiff::Timestamp>().ok());
-        Ok(Self { is_running, refreshed_ms: time.map(jiff::Timestamp::as_millisecond) })
+        let reading = if is_running { still_reading(config) } else { None };
+        Ok(Self { is_running, reading, refreshed_ms: time.map(jiff::Timestamp::as_millisecond) })
     }
 
-    /// Said where the figures may be old.
+    /// The same for a line: `2 h old`, `still reading`.
+    pub(super) fn in_short(&self, now_ms: i64) -> Option<String> {
+        match (&self.reading, self.refreshed_ms) {
+            (Some(_), _) => Some("still reading".to_owned()),
+            (None, _) if self.is_running => None,
+            (None, Some(then)) => Some(format!("as of {}", text::ago(now_ms, then))),
+            (None, None) => Some("nothing read yet".to_owned()),
+        }
+    }
+
+    pub(super) fn columns(&self) -> [(&'static str, Value); 3] {
+        [
+            ("running", self.is_running.into()),
+            ("reading", self.reading.clone().into()),
+            ("refreshed_ts", self.refreshed_ms.map(layout::utc).into()),
+        ]
+    }
+
+    /// Said where the figures may be old or not whole.
     fn as_text(&self, now_ms: i64) -> Option<String> {
+        if let Some(reading) = &self.reading {
+            return Some(format!("not all is counted yet: {reading}"));
+        }
         if self.is_running {
             return None;
         }
@@ -352,6 +381,8 @@ struct Told<'a> {
     budgets: Vec<Standing>,
     now_ms: i64,
     time_zone: String,
+    /// What the configuration asks for; it is taken up at the next start.
+    next_time_zone: Option<&'a str>,
 }
 
 impl Told<'_> {
@@ -372,15 +403,14 @@ impl Told<'_> {
 
     fn header(&self) -> Map<String, Value> {
         let day = |day: Option<Date>| day.map(|day| day.to_string());
-        object([
+        let header = [
             ("report", self.kind.name().into()),
             ("since", day(self.filter.since).into()),
             ("until", day(self.filter.until).into()),
             ("time_zone", self.time_zone.as_str().into()),
-            ("running", self.freshness.is_running.into()),
-            ("refreshed_ts", self.freshness.refreshed_ms.map(layout::utc).into()),
             ("budgets", json!(self.budgets)),
-        ])
+        ];
+        object(header.into_iter().chain(self.freshness.columns()))
     }
 }
 
