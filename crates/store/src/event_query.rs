@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 use serde_json::Value as Json;
 
-use crate::filter::{Filter, Resolved, one_of};
-use crate::mart_query::{end_of, rows, start_of};
+use crate::filter::{Filter, Resolved, end_of, one_of, start_of};
+use crate::mart_query::rows;
 use crate::zone::Zone;
 use crate::{ReadError, meta};
 

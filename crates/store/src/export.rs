@@ -10,7 +10,7 @@ use jiff::civil::{Date, date};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, params_from_iter};
 
-use crate::filter::{Filter, Resolved, one_of};
+use crate::filter::{Filter, Resolved};
 use crate::marts::Mart;
 use crate::zone::{DAY_MS, Zone};
 use crate::{ReadError, Reader, meta};
@@ -184,46 +184,8 @@ impl Select {
             conditions: Vec::new(),
             values: Vec::new(),
         };
-        select.days(mart, filter, zone);
-        for (column, values) in filter.values() {
-            let (filter, columns): (_, &[&str]) = match column {
-                "project_id" => ("project", &["project_id"]),
-                "model" => ("model", &["model", "primary_model"]),
-                _ => ("provider", &["provider"]),
-            };
-            match columns.iter().find(|column| mart.has_column(column)) {
-                _ if values.is_empty() => {}
-                Some(column) => {
-                    select.conditions.push(one_of(column, values.len()));
-                    select.values.extend(values);
-                }
-                None => {
-                    return Err(ReadError::NoSuchFilter { mart: mart.short_name(), filter });
-                }
-            }
-        }
+        (select.conditions, select.values) = filter.conditions_on(mart, zone)?;
         Ok(select)
-    }
-
-    /// Of marts without a day, what was active in the range.
-    fn days(&mut self, mart: &Mart, filter: &Resolved, zone: &Zone) {
-        let by_day = mart.has_column("day");
-        if let Some(day) = filter.since {
-            if by_day {
-                self.push("day >= ?", Value::Text(day.to_string()));
-            } else {
-                let start_ms = zone.start_ms(day).unwrap_or(i64::MIN);
-                self.push("last_ts_ms >= ?", Value::Integer(start_ms));
-            }
-        }
-        if let Some(day) = filter.until {
-            if by_day {
-                self.push("day <= ?", Value::Text(day.to_string()));
-            } else {
-                let next = day.tomorrow().ok().and_then(|next| zone.start_ms(next));
-                self.push("first_ts_ms < ?", Value::Integer(next.unwrap_or(i64::MAX)));
-            }
-        }
     }
 
     fn push(&mut self, condition: &str, value: Value) {

@@ -5,6 +5,8 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use crate::ReadError;
+use crate::marts::Mart;
+use crate::zone::Zone;
 
 /// Narrows usage down. Several values of one kind mean any of them; none means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +108,48 @@ impl Resolved {
         (conditions, values)
     }
 
+    /// Conditions on the rows of a mart. One without a day is asked what was active within the days; a
+    /// session is found by the model that it mostly used.
+    pub(crate) fn conditions_on(
+        &self,
+        mart: &'static Mart,
+        zone: &Zone,
+    ) -> Result<(Vec<String>, Vec<Value>), ReadError> {
+        let (mut conditions, mut values) = (Vec::new(), Vec::new());
+        let by_day = mart.has_column("day");
+        if let Some(since) = self.since {
+            conditions.push(if by_day { "day >= ?" } else { "last_ts_ms >= ?" }.to_owned());
+            values.push(match by_day {
+                true => Value::Text(since.to_string()),
+                false => Value::Integer(start_of(since, zone)),
+            });
+        }
+        if let Some(until) = self.until {
+            conditions.push(if by_day { "day <= ?" } else { "first_ts_ms < ?" }.to_owned());
+            values.push(match by_day {
+                true => Value::Text(until.to_string()),
+                false => Value::Integer(end_of(until, zone)),
+            });
+        }
+        for (column, any_of) in self.values() {
+            if any_of.is_empty() {
+                continue;
+            }
+            let filter = column.trim_end_matches("_id");
+            let column = if column == "model" && !mart.has_column(column) {
+                "primary_model"
+            } else {
+                column
+            };
+            if !mart.has_column(column) {
+                return Err(ReadError::NoSuchFilter { mart: mart.short_name(), filter });
+            }
+            conditions.push(one_of(column, any_of.len()));
+            values.extend(any_of);
+        }
+        Ok((conditions, values))
+    }
+
     pub(crate) fn conditions_but_days(&self) -> (Vec<String>, Vec<Value>) {
         let (mut conditions, mut values) = (Vec::new(), Vec::new());
         for (column, any_of) in self.values() {
@@ -130,6 +174,16 @@ impl Resolved {
 /// The condition that a column has one of so many values.
 pub(crate) fn one_of(column: &str, values: usize) -> String {
     format!("{column} IN ({})", vec!["?"; values].join(", "))
+}
+
+/// The first millisecond of a day.
+pub(crate) fn start_of(day: Date, zone: &Zone) -> i64 {
+    zone.start_ms(day).unwrap_or(i64::MIN)
+}
+
+/// The first millisecond after a day.
+pub(crate) fn end_of(day: Date, zone: &Zone) -> i64 {
+    day.tomorrow().ok().and_then(|next| zone.start_ms(next)).unwrap_or(i64::MAX)
 }
 
 const KNOWN_PROVIDERS: &str = "SELECT DISTINCT provider FROM project_cells ORDER BY 1";

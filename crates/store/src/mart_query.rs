@@ -1,11 +1,10 @@
 //! Rows of a mart, filtered, in any order, and in pages.
 
-use jiff::civil::Date;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::Value as Json;
 
-use crate::filter::{Filter, Resolved, one_of};
+use crate::filter::{Filter, Resolved};
 use crate::marts::Mart;
 use crate::zone::Zone;
 use crate::{ReadError, meta};
@@ -86,10 +85,7 @@ struct Select {
 impl Select {
     fn of(query: &MartQuery, filter: &Resolved, zone: &Zone) -> Result<Self, ReadError> {
         let mut select = Self::ordered(query)?;
-        select.days(query.mart, filter, zone);
-        for (column, values) in filter.values() {
-            select.any_of(query.mart, column, values)?;
-        }
+        (select.conditions, select.values) = filter.conditions_on(query.mart, zone)?;
         if let Some(cursor) = &query.cursor {
             select.after(query, cursor)?;
         }
@@ -118,45 +114,6 @@ impl Select {
             descending = order.descending;
         }
         Ok(Self { conditions: Vec::new(), values: Vec::new(), sorted_by, descending })
-    }
-
-    /// Marts without a day are asked what was active in the range.
-    fn days(&mut self, mart: &Mart, filter: &Resolved, zone: &Zone) {
-        let by_day = mart.grain.contains(&"day");
-        if let Some(since) = filter.since {
-            if by_day {
-                self.push("day >= ?", Value::Text(since.to_string()));
-            } else {
-                self.push("last_ts_ms >= ?", Value::Integer(start_of(since, zone)));
-            }
-        }
-        if let Some(until) = filter.until {
-            if by_day {
-                self.push("day <= ?", Value::Text(until.to_string()));
-            } else {
-                self.push("first_ts_ms < ?", Value::Integer(end_of(until, zone)));
-            }
-        }
-    }
-
-    fn any_of(
-        &mut self,
-        mart: &'static Mart,
-        column: &'static str,
-        values: Vec<Value>,
-    ) -> Result<(), ReadError> {
-        if values.is_empty() {
-            return Ok(());
-        }
-        // A session is found by the model that it mostly used.
-        let column = if mart.has_column(column) { column } else { primary(column) };
-        if !mart.has_column(column) {
-            let filter = column.trim_end_matches("_id").trim_start_matches("primary_");
-            return Err(ReadError::NoSuchFilter { mart: mart.short_name(), filter });
-        }
-        self.conditions.push(one_of(column, values.len()));
-        self.values.extend(values);
-        Ok(())
     }
 
     /// A cursor is the values that the last row was sorted by. One of another order than the key's
@@ -196,11 +153,6 @@ impl Select {
         self.sorted_by.iter().map(key).collect()
     }
 
-    fn push(&mut self, condition: &str, value: Value) {
-        self.conditions.push(condition.into());
-        self.values.push(value);
-    }
-
     fn sql(&self, query: &MartQuery) -> String {
         let mut sql = format!("SELECT * FROM {}", query.mart.name);
         if !self.conditions.is_empty() {
@@ -234,20 +186,6 @@ impl Select {
         });
         Json::Array(order.chain(values).collect()).to_string()
     }
-}
-
-fn primary(column: &'static str) -> &'static str {
-    if column == "model" { "primary_model" } else { column }
-}
-
-/// The first millisecond of a day.
-pub(crate) fn start_of(day: Date, zone: &Zone) -> i64 {
-    zone.start_ms(day).unwrap_or(i64::MIN)
-}
-
-/// The first millisecond after a day.
-pub(crate) fn end_of(day: Date, zone: &Zone) -> i64 {
-    day.tomorrow().ok().and_then(|next| zone.start_ms(next)).unwrap_or(i64::MAX)
 }
 
 /// The names of the columns, and all rows as JSON.
