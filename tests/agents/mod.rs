@@ -78,6 +78,12 @@ impl Followed {
     /// Ends the service. A backfill of what is there now must say the same, if nothing has gone; and
     /// nothing of it changes what is in the agent's folder.
     fn end(mut self, folder: &Path, has_lost: bool) {
+        // An owner that closes its database while it is read leaves an empty log; it goes at once.
+        let is_empty_log = |path: &PathBuf| {
+            path.extension().is_some_and(|end| end.to_string_lossy().ends_with("-wal"))
+                && fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0)
+        };
+        wait("no empty log", || !files(folder).iter().any(is_empty_log));
         let before = listing(folder);
         assert!(!before.is_empty());
         self.delays.sort_unstable();

@@ -104,7 +104,8 @@ pub(crate) enum Command {
 pub(crate) enum Export {
     /// Every call and prompt, in the order of their times
     Events(ExportOptions),
-    /// The rows of marts, in the order of their keys
+    /// The rows of marts, in the order of their keys. A row of a session or a project is of all time: days
+    /// only say which of them were active
     Marts {
         /// Which: daily, model_day, project, provider_day, session. CSV holds one; with jsonl the
         /// default is all
@@ -120,7 +121,6 @@ pub(crate) struct ExportOptions {
     /// CSV with a header line, or one JSON object per line
     #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
     pub(crate) format: ExportFormat,
-    /// Of sessions and projects, those that were active within the days
     #[command(flatten)]
     pub(crate) which: report::Which,
 }
