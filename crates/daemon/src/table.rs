@@ -6,6 +6,8 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
+    /// To the left, and never cut: half a time says nothing.
+    Whole,
     Right,
 }
 
@@ -56,7 +58,7 @@ fn cut(text: &str, to: usize) -> String {
     if width(text) <= to {
         return text.to_owned();
     }
-    let is_path = text.contains('/');
+    let is_path = text.contains(['/', '\\']);
     let mut kept = Vec::new();
     let mut room = to.saturating_sub(1);
     let mut fits = |c: &char| {
@@ -89,7 +91,7 @@ fn line(columns: &[(&str, Align)], row: &[String], widths: &[usize]) -> String {
     for ((cell, to), (_, align)) in row.iter().zip(widths).zip(columns) {
         let pad = " ".repeat(to.saturating_sub(width(cell)));
         match align {
-            Align::Left => line.extend([cell.as_str(), &pad]),
+            Align::Left | Align::Whole => line.extend([cell.as_str(), &pad]),
             Align::Right => line.extend([pad.as_str(), cell]),
         }
         line.push_str(&" ".repeat(GAP));
@@ -131,5 +133,9 @@ mod tests {
         assert_eq!(width_of(&COLUMNS, &rows), 20);
         squeeze(&COLUMNS, &mut rows, 3);
         assert_eq!(width(&rows[0][0]), MIN_NAME, "it stays readable");
+        let columns = [("time", Align::Whole), ("n", Align::Right)];
+        let mut rows = vec![vec!["2026-05-31 20:00".to_owned(), "1".to_owned()]];
+        squeeze(&columns, &mut rows, 3);
+        assert_eq!(rows[0][0], "2026-05-31 20:00");
     }
 }

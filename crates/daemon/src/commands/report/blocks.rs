@@ -171,7 +171,7 @@ fn as_text(
     let zone = TimeZone::get(&told.time_zone).unwrap_or(TimeZone::UTC);
     let build = |detail: layout::Detail| {
         let mut columns =
-            vec![("block from", Align::Left), ("to", Align::Left), ("models", Align::Left)];
+            vec![("block from", Align::Whole), ("to", Align::Whole), ("models", Align::Left)];
         columns.extend(detail.columns());
         let row = |block: &Block| {
             let models: Vec<&str> = block.models.iter().map(String::as_str).collect();

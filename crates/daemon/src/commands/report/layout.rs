@@ -205,7 +205,11 @@ impl<'a> KeyColumns<'a> {
                 _ => headings.push(name_of(*by)),
             }
         }
-        headings.into_iter().map(|name| (name, Align::Left)).collect()
+        let align = |name| match name {
+            "session" | "project" | "model" => Align::Left,
+            _ => Align::Whole,
+        };
+        headings.into_iter().map(|name| (name, align(name))).collect()
     }
 
     /// What else there is room for where nothing but sessions is told apart.
