@@ -154,14 +154,25 @@ impl Select {
     }
 
     fn sql(&self, query: &MartQuery) -> String {
-        let mut sql = format!("SELECT * FROM {}", query.mart.name);
+        let table = query.mart.name;
+        let mut which = String::new();
         if !self.conditions.is_empty() {
-            sql += &format!(" WHERE {}", self.conditions.join(" AND "));
+            which = format!(" WHERE {}", self.conditions.join(" AND "));
         }
         let direction = if self.descending { " DESC" } else { "" };
         let keys: Vec<_> = self.keys().iter().map(|key| format!("{key}{direction}")).collect();
+        let order = format!(" ORDER BY {}", keys.join(", "));
         // One row more than asked for tells whether there is a next page.
-        sql + &format!(" ORDER BY {} LIMIT {}", keys.join(", "), query.limit.saturating_add(1))
+        let limit = format!(" LIMIT {}", query.limit.saturating_add(1));
+        if query.order.is_none() {
+            return format!("SELECT * FROM {table}{which}{order}{limit}");
+        }
+        // All rows are sorted: only those of the page are read whole.
+        let grain = query.mart.grain.join(", ");
+        format!(
+            "SELECT * FROM {table} WHERE ({grain}) IN
+                (SELECT {grain} FROM {table}{which}{order}{limit}){order}"
+        )
     }
 
     fn page(&self, db: &Connection, query: &MartQuery) -> rusqlite::Result<MartPage> {
