@@ -134,7 +134,7 @@ impl<'p> Author<'p> {
 
     fn claude(&mut self) {
         let (id, project) = self.begin();
-        let cwd = format!("/home/dev/work/project-{project}");
+        let cwd = format!("/home/dev/code/project-{project}");
         let folder = format!(".claude/projects/{}", cwd.replace('/', "-"));
         let head =
             format!(r#""userType":"external","cwd":"{cwd}","sessionId":"{id}","version":"2.0.76""#);
@@ -261,7 +261,7 @@ impl<'p> Author<'p> {
             self.now_ms = end_ms + 3_600_000;
             forked = format!(r#","forked_from_id":"{parent}""#);
         }
-        let cwd = format!("/home/dev/work/project-{project}");
+        let cwd = format!("/home/dev/code/project-{project}");
         let (ts, instructions) = (self.time(), self.text(9_000.0, 0.1));
         let meta = format!(
             r#"{{"id":"{id}"{forked},"timestamp":"{ts}","cwd":"{cwd}","originator":"codex_cli_rs","cli_version":"0.98.0","source":"cli","base_instructions":{{"text":"{instructions}"}}}}"#

@@ -18,7 +18,7 @@ const HOUR_MS: i64 = 3_600_000;
 const LONG_AGO_MS: i64 = i64::MIN / 4;
 
 /// What was used within five hours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     /// A full hour, UTC milliseconds.
     pub start_ms: i64,
@@ -177,9 +177,7 @@ impl Block {
             end_ms: start_ms + BLOCK_MS,
             first_ts_ms: ts_ms,
             last_ts_ms: ts_ms,
-            figures: Figures::default(),
-            models: BTreeSet::new(),
-            is_running: false,
+            ..Self::default()
         }
     }
 
@@ -189,14 +187,15 @@ impl Block {
             return Ok(());
         }
         let cost: Option<i64> = row.get(5)?;
-        let figures = &mut self.figures;
-        figures.message_count += 1;
-        figures.input_tokens += row.get::<_, i64>(1)?;
-        figures.output_tokens += row.get::<_, i64>(2)?;
-        figures.cache_read_tokens += row.get::<_, i64>(3)?;
-        figures.cache_create_tokens += row.get::<_, i64>(4)?;
-        figures.cost_nanousd += cost.unwrap_or(0);
-        figures.unpriced_count += i64::from(cost.is_none());
+        self.figures += Figures {
+            message_count: 1,
+            input_tokens: row.get(1)?,
+            output_tokens: row.get(2)?,
+            cache_read_tokens: row.get(3)?,
+            cache_create_tokens: row.get(4)?,
+            cost_nanousd: cost.unwrap_or(0),
+            unpriced_count: i64::from(cost.is_none()),
+        };
         let model = row.get_ref(6)?.as_str()?;
         if !self.models.contains(model) {
             self.models.insert(model.to_owned());

@@ -3,6 +3,8 @@
 //! Each is read from the smallest table that tells apart what is asked for; all of them add up to the
 //! same totals. The finest, the cells, is what marts are made from.
 
+use std::ops::AddAssign;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -79,6 +81,18 @@ impl Figures {
     #[expect(clippy::cast_precision_loss, reason = "for people; sums are kept as integers")]
     pub fn cost_usd(&self) -> f64 {
         self.cost_nanousd as f64 / 1e9
+    }
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.message_count += other.message_count;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cache_read_tokens += other.cache_read_tokens;
+        self.cache_create_tokens += other.cache_create_tokens;
+        self.cost_nanousd += other.cost_nanousd;
+        self.unpriced_count += other.unpriced_count;
     }
 }
 

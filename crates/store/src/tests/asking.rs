@@ -117,7 +117,7 @@ fn events_are_the_columns_of_the_log_and_the_path_of_the_project() {
     };
     assert_eq!(value(0, "ts"), json!("2026-05-29T20:26:40.000Z"));
     assert_eq!(value(1, "day"), json!("2026-05-28"));
-    assert_eq!(value(0, "project_path"), json!("/work/1"));
+    assert_eq!(value(0, "project_path"), json!("/w/1"));
     assert_eq!(value(0, "cost_usd"), json!(0.0008));
     assert_eq!((page.position, page.next), (2, None));
     // A correction moves the id and not the place.

@@ -61,7 +61,7 @@ fn store_of(home: &Home, zone: &str) -> Store {
         let mut event = event(&format!("k{n}"));
         event.ts_ms += i64::from(n) * 7 * HOUR_MS;
         event.owner.session_id = format!("s{n}").into();
-        event.owner.project = format!("/work/{n}").into();
+        event.owner.project = format!("/w/{n}").into();
         event.provider = if n < 2 { "codex" } else { "claude-code" }.into();
         event.usage.model = format!("model-{n}").into();
         event
@@ -94,7 +94,7 @@ fn events_have_all_public_columns_and_the_path_of_their_project() {
     assert_eq!(columns[place - 1], "project_id");
     assert_eq!(columns.len(), EVENT_COLUMNS.len() + 1);
     let paths: Vec<_> = kept.rows.iter().map(|row| row[place].as_str()).collect();
-    let mut expect: Vec<_> = (0..5).map(|n| format!("/work/{n}")).collect();
+    let mut expect: Vec<_> = (0..5).map(|n| format!("/w/{n}")).collect();
     expect.insert(1, "/home/ada/engine".into());
     assert_eq!(paths, expect);
 }
@@ -126,7 +126,7 @@ fn no_export_sorts_its_rows() {
     let zone = Zone::new("UTC").unwrap();
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let days = Filter { since: day("2026-05-01"), until: day("2026-05-31"), ..none() };
-    let projects = names(&["/work/1", "/work/2"]);
+    let projects = names(&["/w/1", "/w/2"]);
     let by_provider =
         Filter { providers: names(&["codex", "claude-code"]), projects, ..days.clone() };
     let by_model = Filter { models: names(&["model-1", "model-2"]), ..none() };
@@ -192,7 +192,7 @@ fn rows_are_of_one_of_the_names_of_each_filter() {
     assert_eq!(count(&mart("session"), models.clone()), 2);
     let both = Filter { providers: names(&["codex"]), ..models };
     assert_eq!(count(&mart("daily"), both), 1);
-    let projects = Filter { projects: names(&["/work/1", "3"]), ..none() };
+    let projects = Filter { projects: names(&["/w/1", "3"]), ..none() };
     assert_eq!(count(&mart("project"), projects.clone()), 2);
     assert_eq!(count(&Exported::Events, projects), 2);
     let active = Filter { since: day("2026-05-29"), until: day("2026-05-29"), ..none() };
@@ -227,7 +227,7 @@ fn names_that_nothing_is_stored_of_and_filters_that_a_mart_lacks_are_refused() {
     }
     for (name, filter) in [
         ("model_day", Filter { providers: one("codex"), ..none() }),
-        ("provider_day", project("/work/1")),
+        ("provider_day", project("/w/1")),
         ("project", Filter { models: one("model-1"), ..none() }),
     ] {
         let error = refused(&mart(name), filter);

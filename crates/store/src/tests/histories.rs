@@ -81,7 +81,7 @@ impl Input {
 
 /// So few keys, and so few values of everything else, that events meet and move all the time.
 fn statement() -> impl Strategy<Value = UsageEvent> {
-    let owner = (0..3_usize, select(&["/work/a", "/work/b", "own"][..]), 0..4_u8);
+    let owner = (0..3_usize, select(&["/w/a", "/w/b", "own"][..]), 0..4_u8);
     let usage = (
         select(&["claude-opus-5", "claude-haiku-4-5", "mystery"][..]),
         select(&[Speed::Standard, Speed::Standard, Speed::Fast][..]),

@@ -24,7 +24,7 @@ pub(super) fn on_day(day: i64) -> UsageEvent {
     let mut event = event(&format!("k{day}"));
     event.ts_ms += day * DAY_MS;
     event.owner.session_id = format!("s{day}").into();
-    event.owner.project = format!("/work/{}", day % 2).into();
+    event.owner.project = format!("/w/{}", day % 2).into();
     event
 }
 
@@ -80,13 +80,13 @@ fn rows_are_filtered_by_provider_project_and_model() {
     assert_eq!(rows("daily", &|query| query.filter.models = vec!["mystery".into()]), 1);
     assert_eq!(rows("session", &|query| query.filter.models = vec!["mystery".into()]), 1);
     assert_eq!(rows("daily", &|query| query.filter.providers = vec!["codex".into()]), 2);
-    assert_eq!(rows("project", &|query| query.filter.projects = vec!["/work/1".into()]), 1);
+    assert_eq!(rows("project", &|query| query.filter.projects = vec!["/w/1".into()]), 1);
     assert_eq!(rows("project", &|query| query.filter.projects = vec!["2".into()]), 1);
     let either = || vec!["mystery".into(), "gpt-5.5".into()];
     assert_eq!(rows("daily", &|query| query.filter.models = either()), 2);
     let both = |query: &mut MartQuery| {
         query.filter.models = vec!["mystery".into()];
-        query.filter.projects = vec!["/work/0".into()];
+        query.filter.projects = vec!["/w/0".into()];
     };
     assert_eq!(rows("daily", &both), 0, "both are known, and no row has both");
 }
@@ -108,7 +108,7 @@ fn a_value_that_was_never_seen_is_refused() {
     let model = refused(&|filter| filter.models = vec!["".into()]);
     assert_eq!(model, expect("model", "", "gpt-5.5"));
     let project = refused(&|filter| filter.projects = vec!["/elsewhere".into()]);
-    assert_eq!(project, expect("project", "/elsewhere", "/work/0"));
+    assert_eq!(project, expect("project", "/elsewhere", "/w/0"));
 }
 
 #[test]

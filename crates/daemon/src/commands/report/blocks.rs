@@ -51,7 +51,7 @@ pub(super) fn run(
     if arguments.format.json {
         output::print_json(&as_json(&told, &blocks, groups, &total))?;
     } else if arguments.format.csv {
-        let names = columns(&empty(), told.now_ms).into_iter().map(|(name, _)| name);
+        let names = columns(&Block::default(), told.now_ms).into_iter().map(|(name, _)| name);
         let rows = blocks
             .iter()
             .map(|block| columns(block, told.now_ms).into_iter().map(|(_, value)| value));
@@ -101,29 +101,10 @@ fn none_yet<T: Default>(error: ReadError) -> Result<T, ReadError> {
 }
 
 fn total(blocks: &[Block]) -> Figures {
-    let mut total = Figures::default();
-    for Block { figures, .. } in blocks {
-        total.message_count += figures.message_count;
-        total.input_tokens += figures.input_tokens;
-        total.output_tokens += figures.output_tokens;
-        total.cache_read_tokens += figures.cache_read_tokens;
-        total.cache_create_tokens += figures.cache_create_tokens;
-        total.cost_nanousd += figures.cost_nanousd;
-        total.unpriced_count += figures.unpriced_count;
-    }
-    total
-}
-
-fn empty() -> Block {
-    Block {
-        start_ms: 0,
-        end_ms: 0,
-        first_ts_ms: 0,
-        last_ts_ms: 0,
-        figures: Figures::default(),
-        models: std::collections::BTreeSet::new(),
-        is_running: false,
-    }
+    blocks.iter().fold(Figures::default(), |mut total, block| {
+        total += block.figures;
+        total
+    })
 }
 
 pub(crate) fn columns(block: &Block, now_ms: i64) -> Vec<(&'static str, Value)> {

@@ -1,6 +1,7 @@
 //! `tallyd report`: what was used, by day, week, month, session, project, agent or model.
 
 pub(crate) mod blocks;
+mod freshness;
 mod layout;
 
 use std::io;
@@ -10,17 +11,14 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
-use store::{
-    DataDir, Dimension, Figures, Filter, ReadError, Reader, Report, ReportQuery, ReportRow, SortBy,
-};
+use store::{Dimension, Figures, Filter, Reader, Report, ReportQuery, ReportRow, SortBy};
 
-use super::status::still_reading;
+pub(super) use self::freshness::Freshness;
 use crate::budgets::{self, Standing};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::output::{self, WrongUsage};
 use crate::range::{Day, Last, Range};
-use crate::text;
 
 /// What a report tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -316,60 +314,6 @@ fn plural(dimension: Dimension) -> &'static str {
         Dimension::Model => "models",
         Dimension::Speed => "speeds",
         Dimension::Session => "sessions",
-    }
-}
-
-/// Whether figures move, and since when they do not.
-#[derive(Clone, Debug)]
-pub(super) struct Freshness {
-    is_running: bool,
-    /// What a running service is still at, before its figures are whole.
-    reading: Option<String>,
-    /// When the marts were last refreshed, if ever.
-    refreshed_ms: Option<i64>,
-}
-
-impl Freshness {
-    pub(super) fn of(config: &Config, reader: &Reader) -> Result<Self, ReadError> {
-        let is_running = DataDir::holder(&config.data_dir)
-            .is_some_and(|holder| holder.starts_with("tallyd run "));
-        let refreshed = reader.watermarks()?.into_iter().map(|of| of.last_refresh_ts).max();
-        let time = refreshed.and_then(|time| time.parse::<jiff::Timestamp>().ok());
-        let reading = if is_running { still_reading(config) } else { None };
-        Ok(Self { is_running, reading, refreshed_ms: time.map(jiff::Timestamp::as_millisecond) })
-    }
-
-    /// The same for a line: `2 h old`, `still reading`.
-    pub(super) fn in_short(&self, now_ms: i64) -> Option<String> {
-        match (&self.reading, self.refreshed_ms) {
-            (Some(_), _) => Some("still reading".to_owned()),
-            (None, _) if self.is_running => None,
-            (None, Some(then)) => Some(format!("as of {}", text::ago(now_ms, then))),
-            (None, None) => Some("nothing read yet".to_owned()),
-        }
-    }
-
-    pub(super) fn columns(&self) -> [(&'static str, Value); 3] {
-        [
-            ("running", self.is_running.into()),
-            ("reading", self.reading.clone().into()),
-            ("refreshed_ts", self.refreshed_ms.map(layout::utc).into()),
-        ]
-    }
-
-    /// Said where the figures may be old or not whole.
-    fn as_text(&self, now_ms: i64) -> Option<String> {
-        if let Some(reading) = &self.reading {
-            return Some(format!("not all is counted yet: {reading}"));
-        }
-        if self.is_running {
-            return None;
-        }
-        let age = self.refreshed_ms.map_or_else(
-            || "nothing was read yet".to_owned(),
-            |then| format!("last read {}", text::ago(now_ms, then)),
-        );
-        Some(format!("the service is not running, {age}; `tallyd backfill` reads what is new"))
     }
 }
 
