@@ -1,0 +1,134 @@
+// Which agents are read, from where, and how well.
+
+import { useApi } from "../api";
+import { ago, bytes, count, money, tokens } from "../format";
+import { now } from "../live";
+import { Nothing, Refusal, Section } from "../parts/basics";
+import type { Providers as Answer, Provider } from "../types";
+
+export function Providers() {
+  const { data, problem } = useApi<Answer>("/api/v1/providers");
+  const isFound = (provider: Provider) => provider.state === "found";
+  const found = data?.rows.filter(isFound) ?? [];
+  const others = data?.rows.filter((provider) => !isFound(provider)) ?? [];
+  return (
+    <>
+      {problem && <Refusal problem={problem} />}
+      {data && found.length === 0 && (
+        <Nothing title="No agent logs found">
+          <p>As soon as one of the agents below writes a log, it is read. Looked in:</p>
+        </Nothing>
+      )}
+      <div class="providers">
+        {found.map((provider) => (
+          <Found key={provider.provider} provider={provider} />
+        ))}
+      </div>
+      {others.length > 0 && (
+        <Section title="Not found on this machine">
+          <div class="scroll">
+            <table aria-label="Agents that are not found">
+              <thead>
+                <tr>
+                  <th scope="col">agent</th>
+                  <th scope="col">state</th>
+                  <th scope="col">looked in</th>
+                </tr>
+              </thead>
+              <tbody>
+                {others.map((provider) => (
+                  <tr key={provider.provider} data-key={provider.provider}>
+                    <th scope="row">{provider.provider}</th>
+                    <td>{provider.state}</td>
+                    <td>
+                      <Roots of={provider} />
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </Section>
+      )}
+    </>
+  );
+}
+
+function Found({ provider }: { provider: Provider }) {
+  const faults = Object.entries(provider.skips);
+  const concerns = [
+    [provider.failing, "cannot be read"],
+    [provider.degraded, "mostly unreadable"],
+    [provider.missing, "deleted by the agent; what was counted stays"],
+  ] as const;
+  return (
+    <Section
+      title={provider.provider}
+      aside={
+        <span class="muted">
+          {provider.newest_ts
+            ? `newest call ${ago(now.value - Date.parse(provider.newest_ts))}`
+            : "no call yet"}
+        </span>
+      }
+    >
+      <p class="amount" data-figure={provider.provider}>
+        {money(provider.cost_nanousd)}
+      </p>
+      <dl>
+        <dt>calls</dt>
+        <dd>{count(provider.message_count)}</dd>
+        <dt>prompts</dt>
+        <dd>{count(provider.user_message_count)}</dd>
+        <dt>tokens</dt>
+        <dd>{tokens(provider.total_tokens)}</dd>
+        {provider.unpriced_count > 0 && (
+          <>
+            <dt>unpriced calls</dt>
+            <dd class="unpriced">{count(provider.unpriced_count)}</dd>
+          </>
+        )}
+        <dt>figures</dt>
+        <dd>{provider.quality.map(({ description }) => description).join(", ") || "-"}</dd>
+        <dt>sources</dt>
+        <dd>{count(provider.sources)}</dd>
+        {concerns.map(([n, what]) =>
+          n > 0 ? (
+            <>
+              <dt>of these</dt>
+              <dd class={what.startsWith("deleted") ? "" : "warn"}>
+                {count(n)} {what}
+              </dd>
+            </>
+          ) : null,
+        )}
+        <dt>unread</dt>
+        <dd>{bytes(provider.unread_bytes)}</dd>
+        <dt>skipped</dt>
+        <dd>
+          {faults.length === 0
+            ? "nothing"
+            : faults.map(([reason, n]) => `${count(n)} ${reason.replaceAll("_", " ")}`).join(", ")}
+        </dd>
+      </dl>
+      <Roots of={provider} />
+    </Section>
+  );
+}
+
+function Roots({ of }: { of: Provider }) {
+  return (
+    <ul class="roots">
+      {of.roots.map(({ path, state }) => (
+        <li key={path}>
+          <bdi class="path" title={path}>
+            {path}
+          </bdi>{" "}
+          <span class={state === "found" ? "pass" : state.includes("cannot") ? "warn" : "muted"}>
+            {state}
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}
