@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::stream::Listener;
 use crate::support::client::{Client, Reply};
 use crate::support::faults::{calls, works};
-use crate::support::{Home, Service};
+use crate::support::logs::{generate, write_all};
+use crate::support::{Home, Random, Service};
 
 fn docs(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
@@ -25,6 +26,10 @@ fn start() -> (Home, Service) {
     let service = Service::start(&home);
     service.wait_ready();
     (home, service)
+}
+
+fn texts(values: &Value) -> BTreeSet<String> {
+    values.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
 /// `docs/openapi.json`.
@@ -81,7 +86,7 @@ impl Description {
 }
 
 /// Paths as they are described, and requests for them.
-const REQUESTS: [(&str, &str, &str); 57] = [
+const REQUESTS: [(&str, &str, &str); 66] = [
     ("/livez", "/livez", ""),
     ("/readyz", "/readyz", ""),
     ("/health", "/health", ""),
@@ -89,6 +94,15 @@ const REQUESTS: [(&str, &str, &str); 57] = [
     ("/health", "/health", "Origin: https://evil.example\r\n"),
     ("/health", "/health", "Content-Length: 3\r\n"),
     ("/api/v1/openapi.json", "/api/v1/openapi.json", ""),
+    ("/api/v1/report", "/api/v1/report", ""),
+    ("/api/v1/report", "/api/v1/report?by=week&by=provider&order=-cost_usd&limit=2", ""),
+    ("/api/v1/report", "/api/v1/report?by=month&since=2026-09-03&until=2026-09-04", ""),
+    ("/api/v1/report", "/api/v1/report?by=session&order=-last_ts", ""),
+    ("/api/v1/report", "/api/v1/report?by=project&by=session&by=day&by=model&by=speed", ""),
+    ("/api/v1/report", "/api/v1/report?by=hour", ""),
+    ("/api/v1/report", "/api/v1/report?by=day&order=last_ts", ""),
+    ("/api/v1/report", "/api/v1/report?by=day&provider=codecs", ""),
+    ("/api/v1/report", "/api/v1/report?by=day", "If-None-Match: *\r\n"),
     ("/api/v1/summary", "/api/v1/summary", ""),
     ("/api/v1/summary", "/api/v1/summary?model=claude-opus-5&provider=claude-code", ""),
     ("/api/v1/summary", "/api/v1/summary?model=none", ""),
@@ -147,9 +161,6 @@ fn every_path_is_described_and_every_answer_is_as_described() {
     let description = Description::load();
     let nothing = Client::of(&service).get("/none");
     assert_eq!(nothing.status, 404);
-    let texts = |values: &Value| -> BTreeSet<String> {
-        values.as_array().unwrap().iter().map(|path| path.as_str().unwrap().to_owned()).collect()
-    };
     let described: BTreeSet<String> =
         description.0["paths"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(texts(&nothing.json()["allowed"]), described);
@@ -185,6 +196,77 @@ fn every_path_is_described_and_every_answer_is_as_described() {
     assert_eq!(service.stop(), 0);
 }
 
+/// Two agents, several projects, models and days.
+fn start_busy() -> (Home, Service) {
+    let home = Home::new();
+    write_all(&home, &generate(&mut Random(11), 6, 60));
+    let service = Service::start(&home);
+    service.wait_ready();
+    (home, service)
+}
+
+#[test]
+fn a_report_over_http_is_that_of_the_command() {
+    let (home, service) = start_busy();
+    let report = |query: &str| {
+        let query = query.replace('/', "%2F");
+        Client::of(&service).get(&format!("/api/v1/report?{query}")).json()
+    };
+    let by_project = report("by=project");
+    let project = by_project["rows"][0]["project"].as_str().unwrap();
+    let mut pairs: Vec<(String, String)> = [
+        ("daily", "by=day"),
+        ("daily --by model --sort cost", "by=day&by=model&order=-cost_nanousd"),
+        ("weekly --by project --reverse", "by=week&by=project&order=-week"),
+        (
+            "monthly --since 2026-09-02 --until 2026-09-20",
+            "by=month&since=2026-09-02&until=2026-09-20",
+        ),
+        ("session", "by=session&order=last_ts"),
+        ("session --by day --by speed --sort name", "by=session&by=day&by=speed&order=session_id"),
+        ("provider --sort name --provider codex", "by=provider&provider=codex"),
+        ("model --project PROJECT --limit 1", "by=model&project=PROJECT&order=-cost_usd&limit=1"),
+    ]
+    .map(|(args, query)| (args.replace("PROJECT", project), query.replace("PROJECT", project)))
+    .into();
+    for (word, column) in [
+        ("calls", "message_count"),
+        ("input", "input_tokens"),
+        ("output", "output_tokens"),
+        ("cache-write", "cache_create_tokens"),
+        ("cache-read", "cache_read_tokens"),
+        ("tokens", "total_tokens"),
+        ("cost", "cost_usd"),
+    ] {
+        let args = format!("session --sort {word} --limit 5");
+        pairs.push((args, format!("by=session&limit=5&order=-{column}")));
+    }
+    let mut orders = BTreeSet::new();
+    for (args, query) in pairs {
+        let command = home.json(&[&["report"][..], &args.split(' ').collect::<Vec<_>>()].concat());
+        let answer = report(&query);
+        assert!(!answer["rows"].as_array().unwrap().is_empty(), "{query}");
+        for part in ["rows", "groups", "total", "since", "until", "time_zone", "watermark"] {
+            assert_eq!(answer[part], command[part], "{part} of {query}");
+        }
+        orders.insert(answer["rows"].to_string());
+    }
+    assert!(orders.len() > 12, "no two orders are the same by chance: {}", orders.len());
+    // And as the marts do.
+    let mart = Client::of(&service).get("/api/v1/marts/provider_day").json();
+    let report = report("by=day&by=provider&order=day");
+    let (mart, report) = (mart["rows"].as_array().unwrap(), report["rows"].as_array().unwrap());
+    assert_eq!(mart.len(), report.len());
+    for row in report {
+        let is_same = |of: &&Value| of["day"] == row["day"] && of["provider"] == row["provider"];
+        let mart = mart.iter().find(is_same).unwrap();
+        for name in ["message_count", "output_tokens", "cost_nanousd", "unpriced_count"] {
+            assert_eq!(mart[name], row[name], "{row}");
+        }
+    }
+    assert_eq!(service.stop(), 0);
+}
+
 #[test]
 fn the_description_is_served_as_it_is() {
     let (_home, service) = start();
@@ -198,9 +280,19 @@ fn the_description_is_served_as_it_is() {
 fn what_is_allowed_is_what_is_described() {
     let (_home, service) = start();
     let Description(described) = Description::load();
-    let allowed = |path: &str| -> BTreeSet<String> {
-        let allowed = Client::of(&service).get(path).json()["allowed"].clone();
-        allowed.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    let allowed = |path: &str| texts(&Client::of(&service).get(path).json()["allowed"]);
+    let schema_of = |path: &str, parameter: &str| -> Value {
+        let parameters = described["paths"][path]["get"]["parameters"].as_array().unwrap();
+        parameters.iter().find(|of| of["name"] == parameter).unwrap()["schema"].clone()
+    };
+    // The columns that rows come in the order of, up or down.
+    let orders = |path: &str| -> BTreeSet<String> {
+        let orders = schema_of(path, "order")["enum"].clone();
+        let orders = orders.as_array().unwrap().iter().map(|order| order.as_str().unwrap());
+        let (columns, largest_first): (Vec<_>, Vec<_>) =
+            orders.map(str::to_owned).partition(|order| !order.starts_with('-'));
+        assert!(columns.iter().map(|column| format!("-{column}")).eq(largest_first));
+        columns.into_iter().collect()
     };
     let in_query = |path: &str| -> BTreeSet<String> {
         let parameters = described["paths"][path]["get"]["parameters"].as_array().unwrap();
@@ -214,18 +306,19 @@ fn what_is_allowed_is_what_is_described() {
     };
     assert_eq!(allowed("/api/v1/events?none=1"), in_query("/api/v1/events"));
     assert_eq!(allowed("/api/v1/summary?none=1"), in_query("/api/v1/summary"));
+    assert_eq!(allowed("/api/v1/report?none=1"), in_query("/api/v1/report"));
     for mart in ["daily", "model_day", "project", "provider_day", "session"] {
         let path = format!("/api/v1/marts/{mart}");
         assert_eq!(allowed(&format!("{path}?none=1")), in_query(&path));
-        let parameters = &described["paths"][&path]["get"]["parameters"];
-        let order = parameters.as_array().unwrap().iter().find(|of| of["name"] == "order").unwrap();
-        let orders = order["schema"]["enum"].as_array().unwrap().iter().map(Value::to_string);
-        let (columns, largest_first): (Vec<_>, Vec<_>) =
-            orders.map(|order| order.replace('"', "")).partition(|order| !order.starts_with('-'));
-        assert!(columns.iter().map(|column| format!("-{column}")).eq(largest_first));
-        let columns: BTreeSet<String> = columns.into_iter().collect();
-        assert_eq!(allowed(&format!("{path}?order=none")), columns, "{mart}");
+        assert_eq!(allowed(&format!("{path}?order=none")), orders(&path), "{mart}");
     }
+    let dimensions = allowed("/api/v1/report?by=none");
+    assert_eq!(texts(&schema_of("/api/v1/report", "by")["items"]["enum"]), dimensions);
+    let sortable = dimensions.iter().flat_map(|by| {
+        let path = format!("/api/v1/report?by={by}&order=none");
+        allowed(&path)
+    });
+    assert_eq!(sortable.collect::<BTreeSet<_>>(), orders("/api/v1/report"));
     assert_eq!(service.stop(), 0);
 }
 

@@ -23,7 +23,7 @@ use crate::run;
 
 pub(crate) use providers::{AWAITED, root_state, tokens};
 pub(crate) use rebuild::parse_mart;
-pub(crate) use report::{blocks, figure_columns, object};
+pub(crate) use report::{blocks, columns, figure_columns, object};
 
 pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut flags =

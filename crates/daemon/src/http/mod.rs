@@ -20,6 +20,7 @@ mod openapi;
 mod probes;
 mod query;
 mod readers;
+mod report;
 mod rows;
 mod stream;
 mod summary;
@@ -49,7 +50,7 @@ use readers::Readers;
 type Response = hyper::Response<Body>;
 
 /// Every path that is answered, for those who ask for another.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 14] = [
     "/livez",
     "/readyz",
     "/health",
@@ -59,6 +60,7 @@ const PATHS: [&str; 13] = [
     "/api/v1/marts/project",
     "/api/v1/marts/provider_day",
     "/api/v1/marts/session",
+    "/api/v1/report",
     "/api/v1/summary",
     "/api/v1/events",
     "/api/v1/stream",
@@ -174,6 +176,7 @@ async fn route(app: &App, request: &Parts) -> Result<Response, Problem> {
             Err(Problem::new(Code::Starting, "the database is being opened"))
         }
         ["api", "v1", "marts", mart] => marts::get(app, mart, query, &request.headers).await,
+        ["api", "v1", "report"] => report::get(app, query, &request.headers).await,
         ["api", "v1", "summary"] => summary::get(app, query).await,
         ["api", "v1", "events"] => events::get(app, query, &request.headers).await,
         ["api", "v1", "stream"] => stream::get(app, query, &request.headers).await,
