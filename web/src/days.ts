@@ -15,7 +15,7 @@ export const RANGES = {
   month: "This month",
   "90d": "90 days",
   year: "12 months",
-  all: "All",
+  all: "All days",
 } as const;
 
 export type RangeName = keyof typeof RANGES;

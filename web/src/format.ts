@@ -106,17 +106,13 @@ export function clock(ts: string | number, zone: string): string {
   return formatted(new Date(ts).getTime(), zone, parts);
 }
 
-/** `14 Sep 2026, 14:03`. */
+/** `14 Sep, 14:03`, with the year if it is another than this one. */
 export function moment(ts: string | number, zone: string): string {
-  const parts = {
-    day: "numeric",
-    month: "short",
-    year: "numeric",
-    hour: "2-digit",
-    minute: "2-digit",
-    hour12: false,
-  } as const;
-  return formatted(new Date(ts).getTime(), zone, parts);
+  const ms = new Date(ts).getTime();
+  const parts = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" } as const;
+  const isThisYear = new Date(ms).getFullYear() === new Date().getFullYear();
+  const year = isThisYear ? {} : ({ year: "numeric" } as const);
+  return formatted(ms, zone, { ...parts, ...year, hour12: false });
 }
 
 const formats = new Map<string, Intl.DateTimeFormat>();
@@ -129,7 +125,13 @@ function formatted(ms: number, zone: string, parts: Intl.DateTimeFormatOptions):
     format = dateFormat(zone, parts);
     formats.set(key, format);
   }
-  return Number.isNaN(ms) ? "" : format.format(ms).replace(/(\w{3}), /, "$1 ");
+  // Without a comma after the weekday, and all months of three letters.
+  return Number.isNaN(ms)
+    ? ""
+    : format
+        .format(ms)
+        .replace(/^(\w{3}), /, "$1 ")
+        .replace("Sept", "Sep");
 }
 
 /** A zone that the browser does not know is shown in the browser's own. */

@@ -1,7 +1,7 @@
 // Small parts that all views are made of.
 
 import type { ComponentChildren } from "preact";
-import { folderName, money, percent, tokens } from "../format";
+import { counted, folderName, money, percent, tokens } from "../format";
 import { go, linkTo, NO_FILTERS, type Place, place } from "../place";
 import type { Figures, Problem } from "../types";
 
@@ -50,18 +50,17 @@ export function Section(props: {
   );
 }
 
-/** What some usage costs, and that a part of it has no price. */
+/** What some usage costs; the cost of calls without a known price is never shown as nothing. */
 export function Cost({ of }: { of: Pick<Figures, "cost_nanousd" | "unpriced_count"> }) {
+  if (of.unpriced_count === 0) {
+    return <>{money(of.cost_nanousd)}</>;
+  }
+  const calls = counted(of.unpriced_count, "call");
   return (
-    <>
-      {money(of.cost_nanousd)}
-      {of.unpriced_count > 0 && (
-        <span class="unpriced" title={`${of.unpriced_count} calls have no known price`}>
-          {" "}
-          + ?
-        </span>
-      )}
-    </>
+    <span title={`No price is known for ${calls} of these`}>
+      {of.cost_nanousd > 0 && money(of.cost_nanousd)}
+      <span class="unpriced">{of.cost_nanousd > 0 ? " + ?" : "unpriced"}</span>
+    </span>
   );
 }
 

@@ -106,6 +106,7 @@ function options(
     axes: [
       {
         ...axis(),
+        size: 32,
         grid: { show: false },
         space: 64,
         incrs: [1, 2, 5, 7, 10, 14, 20, 30, 60, 120],

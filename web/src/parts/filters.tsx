@@ -183,7 +183,7 @@ function Menu(props: {
         isOpen.value = false;
       }
     };
-    const escape = (event: KeyboardEvent) => {
+    const onEscape = (event: KeyboardEvent) => {
       if (event.key === "Escape") {
         event.stopPropagation();
         close();
@@ -191,9 +191,9 @@ function Menu(props: {
     };
     document.addEventListener("pointerdown", outside);
     document.addEventListener("focusin", outside);
-    document.addEventListener("keydown", escape);
+    document.addEventListener("keydown", onEscape);
     return () => {
-      document.removeEventListener("keydown", escape);
+      document.removeEventListener("keydown", onEscape);
       document.removeEventListener("pointerdown", outside);
       document.removeEventListener("focusin", outside);
     };

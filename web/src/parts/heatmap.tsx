@@ -1,6 +1,6 @@
 // The year at a glance: a square for each day, darker the more it cost.
 
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { addDays, monday, weekday } from "../days";
 import { count, day, money } from "../format";
 import { go, linkTo } from "../place";
@@ -8,8 +8,8 @@ import type { ReportRow } from "../types";
 import { Section } from "./basics";
 
 const WEEKS = 53;
-const STEP = 14;
-const SIZE = 11;
+const STEP = 22;
+const SIZE = 18;
 const LEFT = 32;
 const TOP = 18;
 const LEVELS = 4;
@@ -24,6 +24,12 @@ export function HeatMap({ rows, until }: { rows: ReportRow[]; until: string }) {
   );
   const active = rows.filter((row) => (row.day ?? "") >= since && row.message_count > 0);
   const total = active.reduce((sum, row) => sum + row.cost_nanousd, 0);
+
+  // Where there is no room for the year, its end is what matters.
+  useEffect(() => {
+    const frame = svg.current?.parentElement;
+    frame?.scrollTo({ left: frame.scrollWidth });
+  }, []);
 
   // Arrows go from day to day; only one of them is a stop of the tab key.
   const onKeyDown = (event: KeyboardEvent) => {
@@ -85,7 +91,7 @@ export function HeatMap({ rows, until }: { rows: ReportRow[]; until: string }) {
                   y={TOP + ((weekday(date) + 6) % 7) * STEP}
                   width={SIZE}
                   height={SIZE}
-                  rx={2}
+                  rx={3}
                   class={`level-${level(cost ?? 0)}`}
                 />
               </a>
@@ -111,7 +117,7 @@ function Scale({ since }: { since: string }) {
         </text>
       ))}
       {["Mon", "Wed", "Fri"].map((name, index) => (
-        <text key={name} x={0} y={TOP + index * 2 * STEP + 10}>
+        <text key={name} x={0} y={TOP + index * 2 * STEP + 13}>
           {name}
         </text>
       ))}

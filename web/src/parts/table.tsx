@@ -11,8 +11,12 @@ export interface Column<Row> {
   /** What rows are sorted by; a column without it cannot be sorted by. */
   value?: (row: Row) => number | string;
   isText?: boolean;
+  /** Text that begins with the newest. */
+  isTime?: boolean;
   /** Left out where there is no room. */
   isExtra?: boolean;
+  /** Share of the width, of a table whose columns have fixed ones. */
+  width?: string;
 }
 
 /** Column and direction: `-cost` is the largest first. */
@@ -48,13 +52,14 @@ export function Head<Row>({ columns, usual }: { columns: Column<Row>[]; usual: s
           const isSorted = column.key === key;
           const direction = isDescending ? "descending" : "ascending";
           // Names begin with a, figures with the largest; a second click turns it round.
-          const isNextDescending = isSorted ? !isDescending : !column.isText;
+          const isNextDescending = isSorted ? !isDescending : !column.isText || column.isTime;
           return (
             <th
               key={column.key}
               scope="col"
               class={cellClass(column)}
               aria-sort={isSorted ? direction : undefined}
+              style={{ width: column.width }}
             >
               {column.value ? (
                 <button

@@ -3,7 +3,7 @@
 import { useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { resolved } from "../colors";
-import { money } from "../format";
+import { clock, moment, money } from "../format";
 import { zone } from "../today";
 import type { Call } from "../types";
 import { axis, HEIGHT, lines, usePlot } from "./plot";
@@ -58,7 +58,12 @@ function options(zone: string): Omit<uPlot.Options, "width" | "height"> {
     tzDate: (ts) => dateIn(ts, zone),
     scales: { sum: { range: fromZero }, call: { range: fromZero } },
     axes: [
-      { ...axis(), grid: { show: false } },
+      {
+        ...axis(),
+        size: 32,
+        grid: { show: false },
+        values: (plot, ticks) => times(plot, ticks, zone),
+      },
       { ...axis(), scale: "sum", size: 76, grid: lines(), values: costs },
       { ...axis(), scale: "call", side: 1, size: 70, grid: { show: false }, values: costs },
     ],
@@ -80,6 +85,16 @@ function options(zone: string): Omit<uPlot.Options, "width" | "height"> {
       },
     ],
   };
+}
+
+/** Times of the day, with the day where the session lasts longer than one. */
+function times({ scales }: uPlot, ticks: number[], zone: string): string[] {
+  const { min, max } = scales.x ?? {};
+  const isLong = (max ?? 0) - (min ?? 0) > 20 * 3600;
+  return ticks.map((tick) => {
+    const ms = tick * 1000;
+    return isLong ? moment(ms, zone) : clock(ms, zone).slice(0, 5);
+  });
 }
 
 /** A moment as a date whose local parts are those of a zone; unknown zones are the browser's own. */

@@ -111,7 +111,9 @@ function Calls({ calls }: { calls: Call[] }) {
         <table aria-label="Calls of the session" class="long" aria-rowcount={calls.length + 1}>
           <thead>
             <tr>
-              <th scope="col">time</th>
+              <th scope="col" style={{ width: 172 }}>
+                time
+              </th>
               <th scope="col">model</th>
               <th scope="col" class="number extra">
                 input

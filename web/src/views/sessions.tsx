@@ -35,7 +35,10 @@ const ORDERS: Record<string, string> = {
 const COLUMNS: Column<Session>[] = [
   {
     key: "last",
+    width: "172px",
     title: "last call",
+    isText: true,
+    isTime: true,
     value: (row) => row.last_ts,
     cell: (row) => (
       <Link to={{ view: "sessions", session: idOf(row) }}>{moment(row.last_ts, zone.value)}</Link>
@@ -50,6 +53,7 @@ const COLUMNS: Column<Session>[] = [
   },
   {
     key: "agent",
+    width: "124px",
     title: "agent",
     isText: true,
     isExtra: true,
@@ -58,6 +62,7 @@ const COLUMNS: Column<Session>[] = [
   },
   {
     key: "model",
+    width: "190px",
     title: "model",
     isText: true,
     isExtra: true,
@@ -66,6 +71,7 @@ const COLUMNS: Column<Session>[] = [
   },
   {
     key: "prompts",
+    width: "76px",
     title: "prompts",
     isExtra: true,
     value: (row) => row.user_message_count,
@@ -73,6 +79,7 @@ const COLUMNS: Column<Session>[] = [
   },
   {
     key: "calls",
+    width: "64px",
     title: "calls",
     isExtra: true,
     value: (row) => row.message_count,
@@ -80,6 +87,7 @@ const COLUMNS: Column<Session>[] = [
   },
   {
     key: "output",
+    width: "84px",
     title: "output",
     isExtra: true,
     value: (row) => row.output_tokens,
@@ -87,6 +95,7 @@ const COLUMNS: Column<Session>[] = [
   },
   {
     key: "cache",
+    width: "96px",
     title: "cache read",
     isExtra: true,
     value: (row) => row.cache_read_tokens,
@@ -94,6 +103,7 @@ const COLUMNS: Column<Session>[] = [
   },
   {
     key: "cost",
+    width: "104px",
     title: "cost",
     value: (row) => row.cost_nanousd,
     cell: (row) => <Cost of={row} />,
