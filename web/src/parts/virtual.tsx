@@ -42,13 +42,13 @@ export function useVisible(body: RefObject<HTMLElement | null>, count: number): 
 }
 
 /** A gap as high as the rows it stands for. */
-export function Gap({ rows, columns }: { rows: number; columns: number }) {
+export function Gap({ rows }: { rows: number }) {
   if (rows <= 0) {
     return null;
   }
   return (
     <tr class="gap" aria-hidden="true">
-      <td colSpan={columns} style={{ height: rows * ROW }} />
+      <td style={{ height: rows * ROW }} />
     </tr>
   );
 }

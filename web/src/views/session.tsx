@@ -111,7 +111,7 @@ function Calls({ calls }: { calls: Call[] }) {
         <table aria-label="Calls of the session" class="long" aria-rowcount={calls.length + 1}>
           <thead>
             <tr>
-              <th scope="col" style={{ width: 172 }}>
+              <th scope="col" style={{ width: "var(--when)" }}>
                 time
               </th>
               <th scope="col">model</th>
@@ -133,7 +133,7 @@ function Calls({ calls }: { calls: Call[] }) {
             </tr>
           </thead>
           <tbody ref={body}>
-            <Gap rows={first} columns={7} />
+            <Gap rows={first} />
             {calls.slice(first, end).map((call, index) => (
               <tr key={call.id} data-key={call.id} aria-rowindex={first + index + 2}>
                 <td>
@@ -154,7 +154,7 @@ function Calls({ calls }: { calls: Call[] }) {
                 </td>
               </tr>
             ))}
-            <Gap rows={calls.length - end} columns={7} />
+            <Gap rows={calls.length - end} />
           </tbody>
         </table>
       </div>

@@ -35,7 +35,7 @@ const ORDERS: Record<string, string> = {
 const COLUMNS: Column<Session>[] = [
   {
     key: "last",
-    width: "172px",
+    width: "var(--when)",
     title: "last call",
     isText: true,
     isTime: true,
@@ -230,7 +230,7 @@ export function Sessions() {
         >
           <Head columns={COLUMNS} usual={usual} />
           <tbody ref={body} onKeyDown={walkRows}>
-            <Gap rows={first} columns={COLUMNS.length} />
+            <Gap rows={first} />
             {list.rows.slice(first, end).map((row, index) => (
               <tr
                 key={idOf(row)}
@@ -245,7 +245,7 @@ export function Sessions() {
                 ))}
               </tr>
             ))}
-            <Gap rows={list.rows.length - end} columns={COLUMNS.length} />
+            <Gap rows={list.rows.length - end} />
           </tbody>
         </table>
       </div>
