@@ -10,7 +10,7 @@ use crate::stream::Listener;
 use crate::support::client::{Client, Reply};
 use crate::support::faults::{calls, works};
 use crate::support::logs::{generate, write_all};
-use crate::support::{Home, Random, Service};
+use crate::support::{Home, Random, Service, wait};
 
 fn docs(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
@@ -86,7 +86,7 @@ impl Description {
 }
 
 /// Paths as they are described, and requests for them.
-const REQUESTS: [(&str, &str, &str); 66] = [
+const REQUESTS: [(&str, &str, &str); 68] = [
     ("/livez", "/livez", ""),
     ("/readyz", "/readyz", ""),
     ("/health", "/health", ""),
@@ -94,6 +94,8 @@ const REQUESTS: [(&str, &str, &str); 66] = [
     ("/health", "/health", "Origin: https://evil.example\r\n"),
     ("/health", "/health", "Content-Length: 3\r\n"),
     ("/api/v1/openapi.json", "/api/v1/openapi.json", ""),
+    ("/api/v1/providers", "/api/v1/providers", ""),
+    ("/api/v1/providers", "/api/v1/providers?provider=codex", ""),
     ("/api/v1/report", "/api/v1/report", ""),
     ("/api/v1/report", "/api/v1/report?by=week&by=provider&order=-cost_usd&limit=2", ""),
     ("/api/v1/report", "/api/v1/report?by=month&since=2026-09-03&until=2026-09-04", ""),
@@ -265,6 +267,100 @@ fn a_report_over_http_is_that_of_the_command() {
         }
     }
     assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn the_providers_over_http_are_those_of_the_command_and_add_up_to_the_marts() {
+    let home = Home::new();
+    write_all(&home, &generate(&mut Random(11), 6, 60));
+    home.write(".claude/projects/-w/torn.jsonl", "{not a record}\n");
+    home.write(
+        ".config/Code/User/globalStorage/saoudrizwan.claude-dev/tasks/1/ui_messages.json",
+        "[]",
+    );
+    let off = "[providers.pi]\nenabled = false\n";
+    home.write(".config/tallyd/config.toml", off);
+    let service = Service::start(&home);
+    service.wait_ready();
+    let compare = || {
+        let answer = Client::of(&service).get("/api/v1/providers").json();
+        let command = home.json(&["providers"]);
+        let (rows, command) = (answer["rows"].as_array().unwrap(), command.as_array().unwrap());
+        assert_eq!(rows.len(), command.len());
+        for (row, told) in rows.iter().zip(command) {
+            let id = &row["provider"];
+            assert_eq!(*id, told["provider"]);
+            let expect = match (&told["enabled"], &told["found"]) {
+                (Value::Bool(false), _) => "switched off",
+                (_, Value::Bool(true)) => "found",
+                _ => "not found",
+            };
+            assert_eq!(row["state"], expect, "{row}");
+            let quality = row["quality"].as_array().unwrap().iter().map(|of| of["id"].clone());
+            assert_eq!(quality.collect::<Value>(), told["quality"], "{id}");
+            let mut roots = told["roots"].clone();
+            for root in roots.as_array_mut().unwrap() {
+                root.as_object_mut().unwrap().remove("provider");
+            }
+            assert_eq!(row["roots"], roots, "{id}");
+            let stored = told["stored"].as_object();
+            for (name, value) in stored.into_iter().flatten() {
+                match &**name {
+                    "lines" => {}
+                    "newest_ts_ms" => assert_eq!(ms(&row["newest_ts"]), value.as_i64(), "{id}"),
+                    name => assert_eq!(row[name], *value, "{name} of {id}"),
+                }
+            }
+            let query = format!("/api/v1/report?provider={}", id.as_str().unwrap());
+            let sums = Client::of(&service).get(&query).json()["total"].clone();
+            for (name, sum) in sums.as_object().into_iter().flatten() {
+                assert_eq!(row[name], *sum, "{name} of {id}");
+            }
+            let mart = format!("/api/v1/marts/provider_day?provider={}", id.as_str().unwrap());
+            let mart = Client::of(&service).get(&mart).json();
+            let days = mart["rows"].as_array().into_iter().flatten();
+            let prompts: i64 = days.map(|day| day["user_message_count"].as_i64().unwrap()).sum();
+            assert_eq!(row["user_message_count"], prompts, "{id}");
+        }
+        answer
+    };
+    let of = |answer: &Value, id: &str| -> Value {
+        let rows = answer["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["provider"] == id).unwrap().clone()
+    };
+    let answer = compare();
+    assert_eq!(answer["reading"], Value::Null);
+    let mart = Client::of(&service).get("/api/v1/marts/provider_day").json();
+    assert_eq!((&answer["watermark"], &answer["epoch"]), (&mart["watermark"], &mart["epoch"]));
+    let claude = of(&answer, "claude-code");
+    assert_eq!((&claude["state"], &claude["skips"]["malformed"]), (&json!("found"), &json!(1)));
+    assert_eq!(claude["quality"], json!([{"id": "per_call", "description": "per call"}]));
+    assert!(claude["message_count"].as_i64() > Some(0));
+    assert_eq!(of(&answer, "pi")["state"], "switched off");
+    // Both look into the folder of the editors; only one has anything there.
+    let in_editors = |id: &str| {
+        let row = of(&answer, id);
+        let is_of_editors = |root: &&Value| root["path"].as_str().unwrap().contains("/*/");
+        row["roots"].as_array().unwrap().iter().find(is_of_editors).unwrap()["state"].clone()
+    };
+    assert_eq!(in_editors("cline"), "found");
+    assert_eq!(in_editors("roo-code"), "not there, awaited");
+    // What is counted of an agent stays when it is switched off.
+    home.write(".config/tallyd/config.toml", "[providers.codex]\nenabled = false\n");
+    service.signal("-HUP");
+    service.wait_for_log("configuration reloaded");
+    let providers = || Client::of(&service).get("/api/v1/providers").json();
+    wait("codex to be forgotten", || of(&providers(), "codex")["sources"] == 0);
+    let codex = of(&providers(), "codex");
+    assert_eq!((&codex["state"], &codex["roots"]), (&json!("switched off"), &json!([])));
+    assert!(codex["message_count"].as_i64() > Some(0));
+    assert_eq!(of(&providers(), "pi")["state"], "not found");
+    assert_eq!(service.stop(), 0);
+}
+
+/// A time in milliseconds.
+fn ms(time: &Value) -> Option<i64> {
+    Some(time.as_str()?.parse::<jiff::Timestamp>().unwrap().as_millisecond())
 }
 
 #[test]

@@ -444,7 +444,7 @@ fn facts(
 }
 
 /// The sums, from a column on. Over no rows they are null.
-fn figures(row: &Row<'_>, from: usize) -> rusqlite::Result<Figures> {
+pub(crate) fn figures(row: &Row<'_>, from: usize) -> rusqlite::Result<Figures> {
     let sum = |place: usize| -> rusqlite::Result<i64> {
         Ok(row.get::<_, Option<i64>>(from + place)?.unwrap_or(0))
     };

@@ -18,6 +18,7 @@ mod marts;
 mod metrics;
 mod openapi;
 mod probes;
+mod providers;
 mod query;
 mod readers;
 mod report;
@@ -50,7 +51,7 @@ use readers::Readers;
 type Response = hyper::Response<Body>;
 
 /// Every path that is answered, for those who ask for another.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "/livez",
     "/readyz",
     "/health",
@@ -60,6 +61,7 @@ const PATHS: [&str; 14] = [
     "/api/v1/marts/project",
     "/api/v1/marts/provider_day",
     "/api/v1/marts/session",
+    "/api/v1/providers",
     "/api/v1/report",
     "/api/v1/summary",
     "/api/v1/events",
@@ -176,6 +178,7 @@ async fn route(app: &App, request: &Parts) -> Result<Response, Problem> {
             Err(Problem::new(Code::Starting, "the database is being opened"))
         }
         ["api", "v1", "marts", mart] => marts::get(app, mart, query, &request.headers).await,
+        ["api", "v1", "providers"] => providers::get(app, query).await,
         ["api", "v1", "report"] => report::get(app, query, &request.headers).await,
         ["api", "v1", "summary"] => summary::get(app, query).await,
         ["api", "v1", "events"] => events::get(app, query, &request.headers).await,

@@ -16,6 +16,7 @@ use store::{Dimension, Filter, Reader, Report, ReportQuery, ReportRow, SortBy};
 
 pub(crate) use self::columns::{figure_columns, object};
 pub(super) use self::freshness::Freshness;
+pub(crate) use self::layout::utc;
 
 use self::columns::{By, Sort, name_of, row_columns};
 use crate::budgets::{self, Standing};
