@@ -86,7 +86,8 @@ impl Description {
 }
 
 /// Paths as they are described, and requests for them.
-const REQUESTS: [(&str, &str, &str); 68] = [
+const REQUESTS: [(&str, &str, &str); 69] = [
+    ("/", "/?since=2026-09-01&view=what", ""),
     ("/livez", "/livez", ""),
     ("/readyz", "/readyz", ""),
     ("/health", "/health", ""),

@@ -21,6 +21,11 @@ impl EntityTag {
         Self(format!("\"{name}-{epoch}-{position}-{asked}\""))
     }
 
+    /// Of a file with this digest, in the form that it is sent in.
+    pub(super) fn of_file(digest: &str, coding: &str) -> Self {
+        Self(format!("\"{digest}-{coding}\""))
+    }
+
     pub(super) fn put_on(&self, mut response: Response) -> Response {
         // A tag is ASCII, so it always is a header's value.
         if let Ok(tag) = HeaderValue::from_str(&self.0) {

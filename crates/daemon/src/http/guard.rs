@@ -12,6 +12,11 @@ use hyper::{HeaderMap, Method, Uri};
 use super::error::{Code, Problem};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// What a link on another site may open, in a window of its own. That site cannot look into it.
+const PAGES: [&str; 2] = ["/", "/plain"];
 
 /// The names this server answers to, for the port it has.
 #[derive(Clone, Debug)]
@@ -40,7 +45,7 @@ impl Guard {
 
     pub(super) fn check(&self, request: &Parts) -> Result<(), Problem> {
         self.check_host(&request.headers, &request.uri)?;
-        self.check_site(&request.headers)?;
+        self.check_site(request)?;
         if !matches!(request.method, Method::GET | Method::HEAD) {
             let detail = format!("only reading is possible, not {}", request.method);
             return Err(Problem::new(Code::MethodNotAllowed, detail).with_allowed(["GET", "HEAD"]));
@@ -73,7 +78,8 @@ impl Guard {
         self.hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
     }
 
-    fn check_site(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_site(&self, request: &Parts) -> Result<(), Problem> {
+        let headers = &request.headers;
         let origins_are_ours = headers.get_all(ORIGIN).iter().all(|origin| {
             origin.as_bytes().strip_prefix(b"http://").is_some_and(|host| self.is_ours(host))
         });
@@ -82,11 +88,24 @@ impl Guard {
             .get_all(SEC_FETCH_SITE)
             .iter()
             .all(|site| matches!(site.as_bytes(), b"same-origin" | b"same-site" | b"none"));
-        if origins_are_ours && sites_are_ours {
+        if origins_are_ours && (sites_are_ours || opens_a_page(request)) {
             return Ok(());
         }
         Err(Problem::new(Code::CrossSite, "requests of other web sites are not answered"))
     }
+}
+
+/// Whether a person follows a link to a page. In a frame of the other site it would not be one.
+fn opens_a_page(request: &Parts) -> bool {
+    let is = |name: HeaderName, value: &[u8]| {
+        let mut all = request.headers.get_all(name).iter();
+        all.next().is_some_and(|only| only.as_bytes() == value) && all.next().is_none()
+    };
+    request.method == Method::GET
+        && PAGES.contains(&request.uri.path())
+        && is(SEC_FETCH_SITE, b"cross-site")
+        && is(SEC_FETCH_MODE, b"navigate")
+        && is(SEC_FETCH_DEST, b"document")
 }
 
 fn check_body(headers: &HeaderMap) -> Result<(), Problem> {
@@ -218,6 +237,48 @@ mod tests {
             ("origin", "http://evil.example"),
         ];
         assert_eq!(check("GET", "/", &two), Some(Code::CrossSite));
+    }
+
+    #[test]
+    fn h57_a_link_on_another_site_opens_a_page_and_nothing_else() {
+        const LINK: [(&str, &str); 4] = [
+            ("host", "localhost:8474"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        for page in ["/", "/?since=2026-05-01", "/plain", "http://localhost:8474/"] {
+            assert_eq!(check("GET", page, &LINK), None, "{page}");
+        }
+        for path in ["/health", "/api/v1/summary", "/assets/main.js", "/plain/", "/plain.css", "//"]
+        {
+            assert_eq!(check("GET", path, &LINK), Some(Code::CrossSite), "{path}");
+        }
+        for method in ["HEAD", "POST"] {
+            assert_eq!(check(method, "/", &LINK), Some(Code::CrossSite), "{method}");
+        }
+        for (name, value) in [
+            ("sec-fetch-site", "what"),
+            ("sec-fetch-mode", "no-cors"),
+            ("sec-fetch-mode", "cors"),
+            ("sec-fetch-dest", "iframe"),
+            ("sec-fetch-dest", "object"),
+            ("sec-fetch-dest", "empty"),
+        ] {
+            let other = LINK.map(|header| if header.0 == name { (name, value) } else { header });
+            assert_eq!(check("GET", "/", &other), Some(Code::CrossSite), "{name}: {value}");
+            let both: Vec<_> = LINK.into_iter().chain([(name, value)]).collect();
+            assert_eq!(check("GET", "/", &both), Some(Code::CrossSite), "{name}: {value}, too");
+        }
+        for missing in 1..LINK.len() {
+            let mut rest = LINK.to_vec();
+            let (name, _) = rest.remove(missing);
+            // Browsers that do not tell the site are judged by `Origin` alone, as ever.
+            let expect = (name != "sec-fetch-site").then_some(Code::CrossSite);
+            assert_eq!(check("GET", "/", &rest), expect, "without {name}");
+        }
+        let evil: Vec<_> = LINK.into_iter().chain([("origin", "https://evil.example")]).collect();
+        assert_eq!(check("GET", "/", &evil), Some(Code::CrossSite));
     }
 
     #[test]

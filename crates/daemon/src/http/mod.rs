@@ -4,6 +4,7 @@
 //! Health and metrics are answered from [`Live`] alone, all that is stored by [`readers`]. Nothing
 //! here changes anything.
 
+mod assets;
 mod body;
 mod checks;
 mod connection;
@@ -34,13 +35,17 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::http::request::Parts;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::live::Live;
+use assets::Assets;
 use body::Body;
 use connection::{LIMITS, Limits};
 use error::{Code, Problem};
@@ -51,7 +56,8 @@ use readers::Readers;
 type Response = hyper::Response<Body>;
 
 /// Every path that is answered, for those who ask for another.
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 16] = [
+    "/",
     "/livez",
     "/readyz",
     "/health",
@@ -128,6 +134,7 @@ async fn serve_on(
 /// What every resource may ask.
 struct App {
     guard: Guard,
+    assets: Assets,
     live: Live,
     readers: Arc<Readers>,
     hub: Arc<Hub>,
@@ -140,9 +147,17 @@ impl App {
         let readers = Arc::new(Readers::new(live.data_dir.clone()));
         let hub = Hub::new(live.clone(), Arc::clone(&readers), stop, limits.streams);
         let heartbeat = limits.heartbeat;
-        Self { guard: Guard::new(bound), live, readers, hub: Arc::new(hub), heartbeat }
+        let (guard, assets) = (Guard::new(bound), Assets::built());
+        Self { guard, assets, live, readers, hub: Arc::new(hub), heartbeat }
     }
 }
+
+const SAFE_HEADERS: [(HeaderName, &str); 4] = [
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (REFERRER_POLICY, "no-referrer"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+];
 
 /// Any request, answered or refused: the only way out of here.
 async fn answer(app: &App, request: &Parts, patience: Duration) -> Response {
@@ -155,12 +170,12 @@ async fn answer(app: &App, request: &Parts, patience: Duration) -> Response {
     let mut response = answered.unwrap_or_else(Response::from);
     let headers = response.headers_mut();
     // No CORS header, ever: pages of other origins must not read what is private.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(
-        HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-origin"),
-    );
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+    let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(nothing);
+    for (name, value) in SAFE_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
@@ -183,10 +198,10 @@ async fn route(app: &App, request: &Parts) -> Result<Response, Problem> {
         ["api", "v1", "summary"] => summary::get(app, query).await,
         ["api", "v1", "events"] => events::get(app, query, &request.headers).await,
         ["api", "v1", "stream"] => stream::get(app, query, &request.headers).await,
-        _ => {
+        _ => app.assets.get(path, &request.headers).ok_or_else(|| {
             let detail = format!("there is nothing at {path}");
-            Err(Problem::new(Code::NotFound, detail).with_allowed(PATHS))
-        }
+            Problem::new(Code::NotFound, detail).with_allowed(PATHS)
+        }),
     }
 }
 
@@ -241,7 +256,7 @@ mod tests {
             assert_ne!(reply.status, 404, "{path}");
             has_safe_headers(&reply);
         }
-        for path in ["/", "/livez/", "/api", "/api/v1/marts", "/api/v1/marts/daily/x", "//health"] {
+        for path in ["/livez/", "/api", "/api/v1/marts", "/api/v1/marts/daily/x", "//health"] {
             let reply = server.get(path).await;
             assert_eq!(reply.refusal(), (404, "not_found".to_owned()), "{path}");
             assert_eq!(reply.json()["allowed"], serde_json::json!(PATHS));

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::App;
+use super::assets::Assets;
 use super::connection::{LIMITS, Limits};
 use crate::live::{Live, Phase, StoreView};
 
@@ -186,10 +187,20 @@ impl Server {
     }
 
     pub(super) async fn start_within(limits: Limits, live: Live) -> Self {
+        Self::serve(limits, live, Assets::built()).await
+    }
+
+    /// As if the program had been built with these files.
+    pub(super) async fn start_with(assets: Assets, live: Live) -> Self {
+        Self::serve(LIMITS, live, assets).await
+    }
+
+    async fn serve(limits: Limits, live: Live, assets: Assets) -> Self {
         let (stop, stopped) = watch::channel(false);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = Arc::new(App::new(address, live, limits, stopped.clone()));
+        let app = App { assets, ..App::new(address, live, limits, stopped.clone()) };
+        let app = Arc::new(app);
         let task = tokio::spawn(super::serve_on(listener, limits, Arc::clone(&app), stopped));
         Self { address, app, stop, task }
     }
