@@ -1,9 +1,9 @@
 // Which agents are read, from where, and how well.
 
 import { useApi } from "../api";
-import { ago, bytes, count, money, tokens } from "../format";
+import { ago, bytes, count, counted, tokens } from "../format";
 import { now } from "../live";
-import { Nothing, Refusal, Section } from "../parts/basics";
+import { Cost, Nothing, Refusal, Section } from "../parts/basics";
 import type { Providers as Answer, Provider } from "../types";
 
 export function Providers() {
@@ -26,28 +26,17 @@ export function Providers() {
       </div>
       {others.length > 0 && (
         <Section title="Not found on this machine">
-          <div class="scroll">
-            <table aria-label="Agents that are not found">
-              <thead>
-                <tr>
-                  <th scope="col">agent</th>
-                  <th scope="col">state</th>
-                  <th scope="col">looked in</th>
-                </tr>
-              </thead>
-              <tbody>
-                {others.map((provider) => (
-                  <tr key={provider.provider} data-key={provider.provider}>
-                    <th scope="row">{provider.provider}</th>
-                    <td>{provider.state}</td>
-                    <td>
-                      <Roots of={provider} />
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <ul class="others">
+            {others.map((provider) => (
+              <li key={provider.provider} data-key={provider.provider}>
+                <span>
+                  {provider.provider}
+                  {provider.state !== "not found" && <span class="muted"> {provider.state}</span>}
+                </span>
+                <Roots of={provider} />
+              </li>
+            ))}
+          </ul>
         </Section>
       )}
     </>
@@ -73,7 +62,7 @@ function Found({ provider }: { provider: Provider }) {
       }
     >
       <p class="amount" data-figure={provider.provider}>
-        {money(provider.cost_nanousd)}
+        <Cost of={provider} />
       </p>
       <dl>
         <dt>calls</dt>
@@ -116,19 +105,30 @@ function Found({ provider }: { provider: Provider }) {
   );
 }
 
+/** The folders that were found, and in how many more logs are awaited. */
 function Roots({ of }: { of: Provider }) {
+  const awaited = of.roots.filter(({ state }) => state.includes("awaited"));
+  const others = of.roots.filter((root) => !awaited.includes(root));
   return (
-    <ul class="roots">
-      {of.roots.map(({ path, state }) => (
-        <li key={path}>
-          <bdi class="path" title={path}>
-            {path}
-          </bdi>{" "}
-          <span class={state === "found" ? "pass" : state.includes("cannot") ? "warn" : "muted"}>
-            {state}
-          </span>
-        </li>
+    <div class="roots">
+      {others.map(({ path, state }) => (
+        <p key={path}>
+          <bdi>{path}</bdi>
+          {state !== "found" && <span class="warn"> {state}</span>}
+        </p>
       ))}
-    </ul>
+      {awaited.length > 0 && (
+        <details>
+          <summary class="muted">
+            {counted(awaited.length, others.length > 0 ? "more place" : "place")} looked in
+          </summary>
+          {awaited.map(({ path }) => (
+            <p key={path}>
+              <bdi>{path}</bdi>
+            </p>
+          ))}
+        </details>
+      )}
+    </div>
   );
 }
