@@ -33,7 +33,7 @@ export function Providers() {
                   {provider.provider}
                   {provider.state !== "not found" && <span class="muted"> {provider.state}</span>}
                 </span>
-                <Roots of={provider} />
+                <Roots of={provider} isOpen={found.length === 0} />
               </li>
             ))}
           </ul>
@@ -106,7 +106,7 @@ function Found({ provider }: { provider: Provider }) {
 }
 
 /** The folders that were found, and in how many more logs are awaited. */
-function Roots({ of }: { of: Provider }) {
+function Roots({ of, isOpen = false }: { of: Provider; isOpen?: boolean }) {
   const awaited = of.roots.filter(({ state }) => state.includes("awaited"));
   const others = of.roots.filter((root) => !awaited.includes(root));
   return (
@@ -118,7 +118,7 @@ function Roots({ of }: { of: Provider }) {
         </p>
       ))}
       {awaited.length > 0 && (
-        <details>
+        <details open={isOpen}>
           <summary class="muted">
             {counted(awaited.length, others.length > 0 ? "more place" : "place")} looked in
           </summary>
