@@ -113,16 +113,7 @@ function NothingYet({ isReading }: { isReading: boolean }) {
       </Nothing>
     );
   }
-  return (
-    <Nothing title="No agent logs found">
-      <p>
-        Use one of your coding agents: its calls are shown here a moment later. If its logs are kept
-        elsewhere, name their folder in the configuration (<code>[providers.NAME]</code>,{" "}
-        <code>roots</code>), or set the agent's own variable for the service.
-      </p>
-      <Providers />
-    </Nothing>
-  );
+  return <Providers />;
 }
 
 /** That something needs a look, on every view. */

@@ -16,7 +16,11 @@ export function Providers() {
       {problem && <Refusal problem={problem} />}
       {data && found.length === 0 && (
         <Nothing title="No agent logs found">
-          <p>As soon as one of the agents below writes a log, it is read. Looked in:</p>
+          <p>
+            Use one of your coding agents: its calls are shown here a moment later. If its logs are
+            kept elsewhere, name their folder in the configuration (<code>[providers.NAME]</code>,{" "}
+            <code>roots</code>), or set the agent's own variable for the service, too.
+          </p>
         </Nothing>
       )}
       <div class="providers">
@@ -25,7 +29,7 @@ export function Providers() {
         ))}
       </div>
       {others.length > 0 && (
-        <Section title="Not found on this machine">
+        <Section title={found.length === 0 ? "Looked in" : "Not found on this machine"}>
           <ul class="others">
             {others.map((provider) => (
               <li key={provider.provider} data-key={provider.provider}>
