@@ -100,31 +100,31 @@ const PROMPTS = [
 ];
 
 /**
- * Some months of a developer who uses three agents and a model of their own: about 8,000 calls, the
+ * Some months of a developer who uses three agents and a model of their own: about 9,000 calls, the
  * same at every run but for the day they end on.
  */
 export function demo(home: Home): Running {
-  const random = new Random(20_260_914);
   home.configure('[[budgets]]\nperiod = "month"\nusd = 400');
   home.write(".gemini/projects.json", register(PROJECTS.map(directory)));
   const minutes = Math.floor(home.now.getTime() / MINUTE_MS) - minuteOfDay(home.now, ZONE);
   const midnight = minutes * MINUTE_MS;
   for (let back = DAYS; back >= 0; back -= 1) {
-    workDay(home, random, back, midnight - back * DAY_MS);
+    // Each day by itself: which weekday another one is changes nothing about it.
+    workDay(home, new Random(Math.imul(back + 1, 0x9e3779b1)), back, midnight - back * DAY_MS);
   }
-  return runningSession(home, random);
+  return runningSession(home, new Random(20_260_914));
 }
 
 function workDay(home: Home, random: Random, back: number, midnight: number): void {
   const weekday = new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, weekday: "short" });
   const isWeekend = weekday.format(new Date(midnight + DAY_MS / 2)).startsWith("S");
-  // Drawn whatever day it is, so that each day's work depends on as little as possible.
-  const [isOff, load] = [random.chance(isWeekend ? 0.6 : 0.05), random.around(1_000, 0.5) / 1_000];
   if (back >= HOLIDAY.first && back <= HOLIDAY.last) return;
-  if (isOff && back > 6) return;
+  // Of the last days, which are looked at most, none is empty.
+  if (random.chance(isWeekend ? 0.6 : 0.05) && back > 6) return;
+  const load = random.around(1_000, 0.6) / 1_000;
   // It became a habit.
   const habit = 1.25 - (0.5 * back) / DAYS;
-  let left = Math.round((isWeekend ? 16 : 52) * load * habit);
+  let left = Math.round((isWeekend ? 15 : 47) * load * habit);
   while (left > 0) {
     const calls = Math.min(60, Math.max(5, random.around(16, 0.7)));
     const project = random.pick(
@@ -161,7 +161,7 @@ function session(home: Home, random: Random, { back, project, calls, begun, isWe
     ["claude", 70],
     ["codex", 20],
     ["gemini", 8],
-    ["local", isWeekend ? 12 : 3],
+    ["local", isWeekend ? 12 : 5],
   ]);
   const model = random.pick(MODELS[agent].find(({ from }) => back <= from)?.choices ?? []);
   const log = logOf(agent, random, directory(project), begun);
@@ -204,11 +204,11 @@ function talk(random: Random, agent: Agent, model: string, calls: number): Step[
   for (let i = 0; i < calls; i += 1) {
     const isPrompted = i === 0 || random.chance(0.16);
     if (i > 0) afterMs += random.between(6_000, 70_000) + (isPrompted ? 90_000 : 0);
-    context += Math.min(60_000, random.around(9_000, 0.9));
+    context += Math.min(60_000, random.around(12_000, 0.9));
     const fresh = context - cached;
     const isClaude = agent === "claude";
     const [input, write] = isClaude ? [random.between(2, 12), fresh] : [fresh, 0];
-    const output = random.around(1_500, 0.9);
+    const output = random.around(2_000, 0.9);
     steps.push({ afterMs, isPrompted, call: { model, input, write, read: cached, output } });
     cached = context;
     context += output;
@@ -219,6 +219,7 @@ function talk(random: Random, agent: Agent, model: string, calls: number): Step[
 }
 
 function save(home: Home, log: Log, random: Random, begun: Date, steps: Step[]): void {
+  if (begun > home.now) return;
   for (const { afterMs, isPrompted, call } of steps) {
     const at = new Date(begun.getTime() + afterMs);
     // What is later today has not happened yet.
