@@ -8,8 +8,8 @@ import type { ReportRow } from "../types";
 import { Section } from "./basics";
 
 const WEEKS = 53;
-const STEP = 22;
-const SIZE = 18;
+const STEP = 21;
+const SIZE = 17;
 const LEFT = 32;
 const TOP = 18;
 const LEVELS = 4;
