@@ -7,7 +7,7 @@ const executablePath = process.env.CHROMIUM ?? (existsSync(DEBIAN) ? DEBIAN : un
 export default defineConfig({
   testDir: "tests",
   outputDir: "test-results",
-  forbidOnly: true,
+  forbidOnly: Boolean(process.env.CI),
   retries: 0,
   workers: 2,
   timeout: 30_000,

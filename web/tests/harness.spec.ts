@@ -143,7 +143,7 @@ test("a service ends, halts and comes back at its address", async ({ serve }) =>
   await service.start();
   expect(await calls()).toBe(before + 1);
 
-  service.pause();
+  await service.pause();
   const answer = calls().then(() => "answered");
   const patience = new Promise((resolve) => setTimeout(resolve, 300, "waited"));
   expect(await Promise.race([answer, patience])).toBe("waited");

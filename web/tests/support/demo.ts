@@ -166,12 +166,14 @@ function session(home: Home, random: Random, { back, project, calls, begun, isWe
   const model = random.pick(MODELS[agent].find(({ from }) => back <= from)?.choices ?? []);
   const log = logOf(agent, random, directory(project), begun);
   const said = talk(random, agent, model, calls);
-  save(home, log, random, begun, said);
+  // What is later today has not happened yet, and one session alone is running now.
+  const end = new Date(home.now.getTime() - 10 * MINUTE_MS);
+  save(home, log, random, begun, said, end);
   if (log instanceof Transcript && random.chance(0.2)) {
     const helper = new Transcript(random, directory(project), log.session, random.hex(7));
     const later = new Date(begun.getTime() + 5 * MINUTE_MS);
     const searched = talk(random, agent, "claude-haiku-4-5", random.between(4, 14));
-    save(home, helper, random, later, searched);
+    save(home, helper, random, later, searched, end);
   }
 }
 
@@ -218,12 +220,12 @@ function talk(random: Random, agent: Agent, model: string, calls: number): Step[
   return steps;
 }
 
-function save(home: Home, log: Log, random: Random, begun: Date, steps: Step[]): void {
-  if (begun > home.now) return;
+/** Writes what of a session had been said at a moment, if anything. */
+function save(home: Home, log: Log, random: Random, begun: Date, steps: Step[], end: Date): void {
+  if (begun > end) return;
   for (const { afterMs, isPrompted, call } of steps) {
     const at = new Date(begun.getTime() + afterMs);
-    // What is later today has not happened yet.
-    if (at > home.now) break;
+    if (at > end) break;
     if (isPrompted) log.prompt(at, random.pick(PROMPTS.map((text) => [text, 1])), call.model);
     log.call(at, call);
   }
@@ -235,7 +237,7 @@ function runningSession(home: Home, random: Random): Running {
   const log = new Transcript(random, project);
   const steps = talk(random, "claude", "claude-opus-5-5", 34);
   const lastedMs = (steps.at(-1)?.afterMs ?? 0) + 15_000;
-  save(home, log, random, new Date(home.now.getTime() - lastedMs), steps);
+  save(home, log, random, new Date(home.now.getTime() - lastedMs), steps, home.now);
   const { file, session } = log;
   let calls = 0;
   const line = () => {

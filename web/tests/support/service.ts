@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { Home, type World } from "./home";
@@ -105,8 +105,13 @@ export class Service {
   }
 
   /** Halts it: connections stay open, and nothing is answered. */
-  pause(): void {
+  async pause(): Promise<void> {
     process.kill(this.pid, "SIGSTOP");
+    // The signal was sent, and threads on other cores may still be on their way.
+    const tasks = `/proc/${this.pid}/task`;
+    await this.#until("it halts", async () =>
+      readdirSync(tasks).every((id) => isHalted(tasks, id)),
+    );
   }
 
   resume(): void {
@@ -181,6 +186,12 @@ export class Service {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
+}
+
+/** By the letter after the name of a thread, which may hold anything but ends with a bracket. */
+function isHalted(tasks: string, id: string): boolean {
+  const stat = readFileSync(`${tasks}/${id}/stat`, "utf8");
+  return stat.slice(stat.lastIndexOf(")") + 2).startsWith("T");
 }
 
 /**
