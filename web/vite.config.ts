@@ -39,7 +39,7 @@ export default defineConfig({
   plugins: [compressed()],
   // `npm run dev` shows the figures of a service that runs on its usual port. It answers to its own
   // name only, so the name is put in place here.
-  server: { proxy: proxyTo(process.env.TALLYD ?? "http://127.0.0.1:8474") },
+  server: { proxy: proxyTo(process.env.TALLYD_URL ?? "http://127.0.0.1:8474") },
 });
 
 function proxyTo(target: string) {
