@@ -81,8 +81,10 @@ impl Description {
 }
 
 /// Paths as they are described, and requests for them.
-const REQUESTS: [(&str, &str, &str); 58] = [
+const REQUESTS: [(&str, &str, &str); 60] = [
     ("/", "/?since=2026-09-01&view=what", ""),
+    ("/plain", "/plain", ""),
+    ("/plain", "/plain?since=2026-09-01", ""),
     ("/livez", "/livez", ""),
     ("/readyz", "/readyz", ""),
     ("/health", "/health", ""),
