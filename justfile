@@ -9,6 +9,17 @@ test:
 run:
     cargo run --release --locked -- run
 
+# The page, over the figures of a service that is running: what is changed in web/ shows at once.
+page:
+    npm --prefix web ci
+    npm --prefix web run dev
+
+# The page's tests: the built binary and a real browser. `just browser names` runs some of them.
+browser *options:
+    cargo build --locked --package daemon
+    npm --prefix web ci
+    npm --prefix web test -- {{options}}
+
 # The figures the program is held to, as one table: `just bench --quick`, `just bench --only fresh`.
 bench *options:
     cargo bench -p daemon --bench figures --locked -- {{options}}

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::stream::Listener;
 use crate::support::client::{Client, Reply};
 use crate::support::faults::{calls, works};
-use crate::support::{Home, Service};
+use crate::support::logs::{generate, write_all};
+use crate::support::{Home, Random, Service, wait};
 
 fn docs(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
@@ -25,6 +26,10 @@ fn start() -> (Home, Service) {
     let service = Service::start(&home);
     service.wait_ready();
     (home, service)
+}
+
+fn texts(values: &Value) -> BTreeSet<String> {
+    values.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
 /// `docs/openapi.json`.
@@ -81,7 +86,7 @@ impl Description {
 }
 
 /// Paths as they are described, and requests for them.
-const REQUESTS: [(&str, &str, &str); 60] = [
+const REQUESTS: [(&str, &str, &str); 71] = [
     ("/", "/?since=2026-09-01&view=what", ""),
     ("/plain", "/plain", ""),
     ("/plain", "/plain?since=2026-09-01", ""),
@@ -92,6 +97,17 @@ const REQUESTS: [(&str, &str, &str); 60] = [
     ("/health", "/health", "Origin: https://evil.example\r\n"),
     ("/health", "/health", "Content-Length: 3\r\n"),
     ("/api/v1/openapi.json", "/api/v1/openapi.json", ""),
+    ("/api/v1/providers", "/api/v1/providers", ""),
+    ("/api/v1/providers", "/api/v1/providers?provider=codex", ""),
+    ("/api/v1/report", "/api/v1/report", ""),
+    ("/api/v1/report", "/api/v1/report?by=week&by=provider&order=-cost_usd&limit=2", ""),
+    ("/api/v1/report", "/api/v1/report?by=month&since=2026-09-03&until=2026-09-04", ""),
+    ("/api/v1/report", "/api/v1/report?by=session&order=-last_ts", ""),
+    ("/api/v1/report", "/api/v1/report?by=project&by=session&by=day&by=model&by=speed", ""),
+    ("/api/v1/report", "/api/v1/report?by=hour", ""),
+    ("/api/v1/report", "/api/v1/report?by=day&order=last_ts", ""),
+    ("/api/v1/report", "/api/v1/report?by=day&provider=codecs", ""),
+    ("/api/v1/report", "/api/v1/report?by=day", "If-None-Match: *\r\n"),
     ("/api/v1/summary", "/api/v1/summary", ""),
     ("/api/v1/summary", "/api/v1/summary?model=claude-opus-5&provider=claude-code", ""),
     ("/api/v1/summary", "/api/v1/summary?model=none", ""),
@@ -150,9 +166,6 @@ fn every_path_is_described_and_every_answer_is_as_described() {
     let description = Description::load();
     let nothing = Client::of(&service).get("/none");
     assert_eq!(nothing.status, 404);
-    let texts = |values: &Value| -> BTreeSet<String> {
-        values.as_array().unwrap().iter().map(|path| path.as_str().unwrap().to_owned()).collect()
-    };
     let described: BTreeSet<String> =
         description.0["paths"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(texts(&nothing.json()["allowed"]), described);
@@ -188,6 +201,171 @@ fn every_path_is_described_and_every_answer_is_as_described() {
     assert_eq!(service.stop(), 0);
 }
 
+/// Two agents, several projects, models and days.
+fn start_busy() -> (Home, Service) {
+    let home = Home::new();
+    write_all(&home, &generate(&mut Random(11), 6, 60));
+    let service = Service::start(&home);
+    service.wait_ready();
+    (home, service)
+}
+
+#[test]
+fn a_report_over_http_is_that_of_the_command() {
+    let (home, service) = start_busy();
+    let report = |query: &str| {
+        let query = query.replace('/', "%2F");
+        Client::of(&service).get(&format!("/api/v1/report?{query}")).json()
+    };
+    let by_project = report("by=project");
+    let project = by_project["rows"][0]["project"].as_str().unwrap();
+    let mut pairs: Vec<(String, String)> = [
+        ("daily", "by=day"),
+        ("daily --by model --sort cost", "by=day&by=model&order=-cost_nanousd"),
+        ("weekly --by project --reverse", "by=week&by=project&order=-week"),
+        (
+            "monthly --since 2026-09-02 --until 2026-09-20",
+            "by=month&since=2026-09-02&until=2026-09-20",
+        ),
+        ("session", "by=session&order=last_ts"),
+        ("session --by day --by speed --sort name", "by=session&by=day&by=speed&order=session_id"),
+        ("provider --sort name --provider codex", "by=provider&provider=codex"),
+        ("model --project PROJECT --limit 1", "by=model&project=PROJECT&order=-cost_usd&limit=1"),
+    ]
+    .map(|(args, query)| (args.replace("PROJECT", project), query.replace("PROJECT", project)))
+    .into();
+    for (word, column) in [
+        ("calls", "message_count"),
+        ("input", "input_tokens"),
+        ("output", "output_tokens"),
+        ("cache-write", "cache_create_tokens"),
+        ("cache-read", "cache_read_tokens"),
+        ("tokens", "total_tokens"),
+        ("cost", "cost_usd"),
+    ] {
+        let args = format!("session --sort {word} --limit 5");
+        pairs.push((args, format!("by=session&limit=5&order=-{column}")));
+    }
+    let mut orders = BTreeSet::new();
+    for (args, query) in pairs {
+        let command = home.json(&[&["report"][..], &args.split(' ').collect::<Vec<_>>()].concat());
+        let answer = report(&query);
+        assert!(!answer["rows"].as_array().unwrap().is_empty(), "{query}");
+        for part in ["rows", "groups", "total", "since", "until", "time_zone", "watermark"] {
+            assert_eq!(answer[part], command[part], "{part} of {query}");
+        }
+        orders.insert(answer["rows"].to_string());
+    }
+    assert!(orders.len() > 12, "no two orders are the same by chance: {}", orders.len());
+    // And as the marts do.
+    let mart = Client::of(&service).get("/api/v1/marts/provider_day").json();
+    let report = report("by=day&by=provider&order=day");
+    let (mart, report) = (mart["rows"].as_array().unwrap(), report["rows"].as_array().unwrap());
+    assert_eq!(mart.len(), report.len());
+    for row in report {
+        let is_same = |of: &&Value| of["day"] == row["day"] && of["provider"] == row["provider"];
+        let mart = mart.iter().find(is_same).unwrap();
+        for name in ["message_count", "output_tokens", "cost_nanousd", "unpriced_count"] {
+            assert_eq!(mart[name], row[name], "{row}");
+        }
+    }
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn the_providers_over_http_are_those_of_the_command_and_add_up_to_the_marts() {
+    let home = Home::new();
+    write_all(&home, &generate(&mut Random(11), 6, 60));
+    home.write(".claude/projects/-w/torn.jsonl", "{not a record}\n");
+    home.write(
+        ".config/Code/User/globalStorage/saoudrizwan.claude-dev/tasks/1/ui_messages.json",
+        "[]",
+    );
+    let off = "[providers.pi]\nenabled = false\n";
+    home.write(".config/tallyd/config.toml", off);
+    let service = Service::start(&home);
+    service.wait_ready();
+    let compare = || {
+        let answer = Client::of(&service).get("/api/v1/providers").json();
+        let command = home.json(&["providers"]);
+        let (rows, command) = (answer["rows"].as_array().unwrap(), command.as_array().unwrap());
+        assert_eq!(rows.len(), command.len());
+        for (row, told) in rows.iter().zip(command) {
+            let id = &row["provider"];
+            assert_eq!(*id, told["provider"]);
+            let expect = match (&told["enabled"], &told["found"]) {
+                (Value::Bool(false), _) => "switched off",
+                (_, Value::Bool(true)) => "found",
+                _ => "not found",
+            };
+            assert_eq!(row["state"], expect, "{row}");
+            let quality = row["quality"].as_array().unwrap().iter().map(|of| of["id"].clone());
+            assert_eq!(quality.collect::<Value>(), told["quality"], "{id}");
+            let mut roots = told["roots"].clone();
+            for root in roots.as_array_mut().unwrap() {
+                root.as_object_mut().unwrap().remove("provider");
+            }
+            assert_eq!(row["roots"], roots, "{id}");
+            let stored = told["stored"].as_object();
+            for (name, value) in stored.into_iter().flatten() {
+                match &**name {
+                    "lines" => {}
+                    "newest_ts_ms" => assert_eq!(ms(&row["newest_ts"]), value.as_i64(), "{id}"),
+                    name => assert_eq!(row[name], *value, "{name} of {id}"),
+                }
+            }
+            let query = format!("/api/v1/report?provider={}", id.as_str().unwrap());
+            let sums = Client::of(&service).get(&query).json()["total"].clone();
+            for (name, sum) in sums.as_object().into_iter().flatten() {
+                assert_eq!(row[name], *sum, "{name} of {id}");
+            }
+            let mart = format!("/api/v1/marts/provider_day?provider={}", id.as_str().unwrap());
+            let mart = Client::of(&service).get(&mart).json();
+            let days = mart["rows"].as_array().into_iter().flatten();
+            let prompts: i64 = days.map(|day| day["user_message_count"].as_i64().unwrap()).sum();
+            assert_eq!(row["user_message_count"], prompts, "{id}");
+        }
+        answer
+    };
+    let of = |answer: &Value, id: &str| -> Value {
+        let rows = answer["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["provider"] == id).unwrap().clone()
+    };
+    let answer = compare();
+    assert_eq!(answer["reading"], Value::Null);
+    let mart = Client::of(&service).get("/api/v1/marts/provider_day").json();
+    assert_eq!((&answer["watermark"], &answer["epoch"]), (&mart["watermark"], &mart["epoch"]));
+    let claude = of(&answer, "claude-code");
+    assert_eq!((&claude["state"], &claude["skips"]["malformed"]), (&json!("found"), &json!(1)));
+    assert_eq!(claude["quality"], json!([{"id": "per_call", "description": "per call"}]));
+    assert!(claude["message_count"].as_i64() > Some(0));
+    assert_eq!(of(&answer, "pi")["state"], "switched off");
+    // Both look into the folder of the editors; only one has anything there.
+    let in_editors = |id: &str| {
+        let row = of(&answer, id);
+        let is_of_editors = |root: &&Value| root["path"].as_str().unwrap().contains("/*/");
+        row["roots"].as_array().unwrap().iter().find(is_of_editors).unwrap()["state"].clone()
+    };
+    assert_eq!(in_editors("cline"), "found");
+    assert_eq!(in_editors("roo-code"), "not there, awaited");
+    // What is counted of an agent stays when it is switched off.
+    home.write(".config/tallyd/config.toml", "[providers.codex]\nenabled = false\n");
+    service.signal("-HUP");
+    service.wait_for_log("configuration reloaded");
+    let providers = || Client::of(&service).get("/api/v1/providers").json();
+    wait("codex to be forgotten", || of(&providers(), "codex")["sources"] == 0);
+    let codex = of(&providers(), "codex");
+    assert_eq!((&codex["state"], &codex["roots"]), (&json!("switched off"), &json!([])));
+    assert!(codex["message_count"].as_i64() > Some(0));
+    assert_eq!(of(&providers(), "pi")["state"], "not found");
+    assert_eq!(service.stop(), 0);
+}
+
+/// A time in milliseconds.
+fn ms(time: &Value) -> Option<i64> {
+    Some(time.as_str()?.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+}
+
 #[test]
 fn the_description_is_served_as_it_is() {
     let (_home, service) = start();
@@ -201,9 +379,19 @@ fn the_description_is_served_as_it_is() {
 fn what_is_allowed_is_what_is_described() {
     let (_home, service) = start();
     let Description(described) = Description::load();
-    let allowed = |path: &str| -> BTreeSet<String> {
-        let allowed = Client::of(&service).get(path).json()["allowed"].clone();
-        allowed.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    let allowed = |path: &str| texts(&Client::of(&service).get(path).json()["allowed"]);
+    let schema_of = |path: &str, parameter: &str| -> Value {
+        let parameters = described["paths"][path]["get"]["parameters"].as_array().unwrap();
+        parameters.iter().find(|of| of["name"] == parameter).unwrap()["schema"].clone()
+    };
+    // The columns that rows come in the order of, up or down.
+    let orders = |path: &str| -> BTreeSet<String> {
+        let orders = schema_of(path, "order")["enum"].clone();
+        let orders = orders.as_array().unwrap().iter().map(|order| order.as_str().unwrap());
+        let (columns, largest_first): (Vec<_>, Vec<_>) =
+            orders.map(str::to_owned).partition(|order| !order.starts_with('-'));
+        assert!(columns.iter().map(|column| format!("-{column}")).eq(largest_first));
+        columns.into_iter().collect()
     };
     let in_query = |path: &str| -> BTreeSet<String> {
         let parameters = described["paths"][path]["get"]["parameters"].as_array().unwrap();
@@ -217,18 +405,19 @@ fn what_is_allowed_is_what_is_described() {
     };
     assert_eq!(allowed("/api/v1/events?none=1"), in_query("/api/v1/events"));
     assert_eq!(allowed("/api/v1/summary?none=1"), in_query("/api/v1/summary"));
+    assert_eq!(allowed("/api/v1/report?none=1"), in_query("/api/v1/report"));
     for mart in ["daily", "model_day", "project", "provider_day", "session"] {
         let path = format!("/api/v1/marts/{mart}");
         assert_eq!(allowed(&format!("{path}?none=1")), in_query(&path));
-        let parameters = &described["paths"][&path]["get"]["parameters"];
-        let order = parameters.as_array().unwrap().iter().find(|of| of["name"] == "order").unwrap();
-        let orders = order["schema"]["enum"].as_array().unwrap().iter().map(Value::to_string);
-        let (columns, largest_first): (Vec<_>, Vec<_>) =
-            orders.map(|order| order.replace('"', "")).partition(|order| !order.starts_with('-'));
-        assert!(columns.iter().map(|column| format!("-{column}")).eq(largest_first));
-        let columns: BTreeSet<String> = columns.into_iter().collect();
-        assert_eq!(allowed(&format!("{path}?order=none")), columns, "{mart}");
+        assert_eq!(allowed(&format!("{path}?order=none")), orders(&path), "{mart}");
     }
+    let dimensions = allowed("/api/v1/report?by=none");
+    assert_eq!(texts(&schema_of("/api/v1/report", "by")["items"]["enum"]), dimensions);
+    let sortable = dimensions.iter().flat_map(|by| {
+        let path = format!("/api/v1/report?by={by}&order=none");
+        allowed(&path)
+    });
+    assert_eq!(sortable.collect::<BTreeSet<_>>(), orders("/api/v1/report"));
     assert_eq!(service.stop(), 0);
 }
 

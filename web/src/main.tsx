@@ -1,6 +1,10 @@
+import "./style.css";
 import { render } from "preact";
+import { App } from "./app";
+import { follow } from "./live";
 
-const root = document.getElementById("page");
-if (root) {
-  render(<h1>tallyd</h1>, root);
+const page = document.getElementById("page");
+if (page) {
+  follow();
+  render(<App />, page);
 }

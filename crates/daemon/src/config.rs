@@ -189,14 +189,24 @@ impl Config {
         })
     }
 
+    pub(crate) fn is_switched_off(&self, provider: &str) -> bool {
+        self.providers.get(provider).is_some_and(|configured| !configured.enabled)
+    }
+
+    /// The agents that are not to be read.
+    pub(crate) fn switched_off(&self) -> Vec<&'static str> {
+        let all = providers::ALL.iter().map(|provider| provider.id());
+        all.filter(|id| self.is_switched_off(id)).collect()
+    }
+
     /// The roots of all providers that are switched on, default roots first.
     pub(crate) fn roots(&self) -> Vec<ingest::Root> {
         let mut roots: Vec<ingest::Root> = Vec::new();
         for &provider in providers::ALL {
-            let configured = self.providers.get(provider.id());
-            if configured.is_some_and(|c| !c.enabled) {
+            if self.is_switched_off(provider.id()) {
                 continue;
             }
+            let configured = self.providers.get(provider.id());
             let more = configured.map(|c| c.roots.clone()).unwrap_or_default();
             for path in provider.roots(&self.env).into_iter().chain(more) {
                 // Two spellings of one folder are one root.

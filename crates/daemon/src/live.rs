@@ -33,6 +33,8 @@ pub(crate) struct Live {
     pub(crate) data_dir: PathBuf,
     /// The configuration that was asked for last and refused, with the reason.
     pub(crate) config_error: watch::Receiver<Option<String>>,
+    /// Agents that are switched off in the configuration.
+    pub(crate) switched_off: watch::Receiver<Vec<&'static str>>,
     /// How the budgets stood when they were last looked up.
     pub(crate) budgets: watch::Receiver<Vec<Standing>>,
     pub(crate) now_ms: fn() -> i64,

@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use store::{StoreError, WriterHandle};
+use store::{Figures, StoreError, WriterHandle};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::budgets;
 use crate::clock::now_ms;
-use crate::commands::{AWAITED, root_state, tokens};
+use crate::commands::{AWAITED, root_state};
 use crate::config::{Config, Flags};
 use crate::engine::{self, Ingest, IngestPlan};
 use crate::http::{self, Listening};
@@ -59,6 +59,7 @@ struct Service {
     ingest_status: watch::Sender<ingest::Status>,
     ingest_seen: watch::Receiver<ingest::Status>,
     config_error: watch::Sender<Option<String>>,
+    switched_off: watch::Sender<Vec<&'static str>>,
     listening: watch::Receiver<Listening>,
     handle: WriterHandle,
     http_stop: watch::Sender<bool>,
@@ -99,6 +100,7 @@ impl Service {
         let (phase, phase_seen) = watch::channel(Phase::Starting);
         let (ingest_status, ingest_seen) = watch::channel(ingest::Status::default());
         let (config_error, config_error_seen) = watch::channel(None);
+        let (switched_off, switched_off_seen) = watch::channel(config.switched_off());
         let (budgets, standings) = budgets::Keeper::new();
         let view = Arc::new(OnceLock::new());
         let live = Live {
@@ -107,6 +109,7 @@ impl Service {
             store: Arc::clone(&view),
             data_dir: config.data_dir.clone(),
             config_error: config_error_seen,
+            switched_off: switched_off_seen,
             budgets: standings,
             now_ms,
             started: Instant::now(),
@@ -136,6 +139,7 @@ impl Service {
             ingest_status,
             ingest_seen,
             config_error,
+            switched_off,
             listening: listening_seen,
             handle,
             http_stop,
@@ -332,6 +336,7 @@ impl Service {
                 let plan = IngestPlan { checkpoints, mode: ingest::Mode::Live, force: false };
                 let jobs = self.handle.sender();
                 self.config_error.send_replace(None);
+                self.switched_off.send_replace(self.config.switched_off());
                 tracing::info!("configuration reloaded");
                 Ingest::start(&self.config, plan, jobs, self.ingest_status.clone())
             }
@@ -436,16 +441,18 @@ async fn summarize(data_dir: &Path) {
         tokio::task::spawn_blocking(move || store::Reader::open(&data_dir)?.providers(now_ms()));
     match totals.await {
         Ok(Ok(totals)) => {
-            if totals.iter().all(|t| t.message_count == 0) {
+            let usages = || totals.iter().map(|of| &of.usage);
+            if usages().all(|of| of.figures.message_count == 0) {
                 tracing::info!("no usage found yet; it is counted as soon as an agent writes it");
             }
-            for t in totals.iter().filter(|t| t.message_count > 0) {
+            for of in usages().filter(|of| of.figures.message_count > 0) {
+                let Figures { message_count, cost_nanousd, unpriced_count, .. } = of.figures;
                 tracing::info!(
                     "{}: {}, {} tokens, cost {}",
-                    t.provider,
-                    text::counted(t.message_count, "call"),
-                    text::count(tokens(t)),
-                    text::cost(t.cost_nanousd, t.message_count, t.unpriced_count),
+                    of.provider,
+                    text::counted(message_count, "call"),
+                    text::count(of.figures.tokens()),
+                    text::cost(cost_nanousd, message_count, unpriced_count),
                 );
             }
         }

@@ -107,6 +107,13 @@ impl Sources {
         }
     }
 
+    /// Whether a root has any source.
+    pub(crate) fn are_below(&self, root: &Root) -> bool {
+        self.all.iter().filter(|tracked| !tracked.forgotten).any(|tracked| {
+            tracked.source.provider == root.provider.id() && tracked.source.root == root.path
+        })
+    }
+
     /// Takes up a source that an earlier run has read.
     pub(crate) fn restore(&mut self, checkpoint: Checkpoint, roots: &[Root], force: bool) {
         let root = roots.iter().find(|root| {

@@ -627,10 +627,19 @@ impl Schedule {
             .roots
             .iter()
             .zip(&self.root_states)
-            .map(|(root, state)| RootStatus {
-                provider: root.provider.id(),
-                path: root.path.clone(),
-                state: *state,
+            .map(|(root, state)| {
+                let place = root.provider.place(&root.path);
+                let is_of_many = place != root.path;
+                let is_empty = is_of_many && !self.sources.are_below(root);
+                RootStatus {
+                    provider: root.provider.id(),
+                    path: root.path.clone(),
+                    place,
+                    state: match state {
+                        RootState::Present if is_empty => RootState::Awaited,
+                        state => *state,
+                    },
+                }
             })
             .collect();
         shown.count(&self.sources.all);

@@ -1,9 +1,10 @@
 //! What ingest is doing, for health checks, progress lines and `status`: a snapshot in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use providers::Quality;
 use usage::Skips;
 
 use crate::discover::Tracked;
@@ -57,6 +58,7 @@ impl Status {
             let checkpoint = &tracked.checkpoint;
             let provider = self.providers.entry(tracked.source.provider).or_default();
             provider.sources += 1;
+            provider.qualities.insert(tracked.provider.quality(&tracked.source.path));
             if checkpoint.missing_since_ms.is_some() {
                 provider.missing += 1;
             } else {
@@ -85,6 +87,9 @@ impl Status {
 pub struct RootStatus {
     pub provider: &'static str,
     pub path: PathBuf,
+    /// The part of it that is looked into, as it is shown to people.
+    pub place: PathBuf,
+    /// A folder of many programs is awaited until something of this agent is found below it.
     pub state: RootState,
 }
 
@@ -95,6 +100,8 @@ pub struct ProviderStatus {
     /// Sources of whose latest lines more than a fifth could not be read.
     pub degraded: u64,
     pub missing: u64,
+    /// What the figures of its sources are.
+    pub qualities: BTreeSet<Quality>,
     pub skips: Skips,
     pub newest_event_ms: Option<i64>,
     /// Bytes that are known to be there and were not read yet.

@@ -56,7 +56,9 @@ pub use filter::Filter;
 pub use mart_query::{MartPage, MartQuery, Order};
 pub use marts::{Mart, MartRefresh, Refresh};
 pub use news::{Moment, News};
-pub use reader::{Project, ProviderTotals, ReadError, Reader, Watermark};
+pub use reader::{
+    Project, ProviderTotals, ProviderUsage, ProvidersUsage, ReadError, Reader, Watermark,
+};
 pub use report::{Dimension, Figures, Report, ReportQuery, ReportRow, SessionFacts, SortBy};
 pub use reprice::{Repriced, Which};
 pub use writer::{

@@ -18,6 +18,7 @@ use crate::data_dir::database_in;
 use crate::event_query::{self, EventPage, EventQuery};
 use crate::mart_query::{self, MartPage, MartQuery};
 use crate::news::{self, Moment, News};
+use crate::report::{self, Figures};
 use crate::zone::Zone;
 use crate::{Fault, StoreError, checkpoints, marts, meta, migrate};
 
@@ -100,20 +101,29 @@ impl ReadError {
     }
 }
 
+/// What is counted of one provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProviderUsage {
+    pub provider: String,
+    pub figures: Figures,
+    pub user_message_count: i64,
+    /// Time of the newest event that does not lie in the future.
+    pub newest_ts_ms: Option<i64>,
+}
+
+/// What the marts show of all providers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProvidersUsage {
+    pub providers: Vec<ProviderUsage>,
+    /// The position in the log of events that this is correct up to.
+    pub watermark: i64,
+    pub epoch: i64,
+}
+
 /// What is known of one provider.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProviderTotals {
-    pub provider: String,
-    pub message_count: i64,
-    pub user_message_count: i64,
-    pub input_tokens: i64,
-    pub output_tokens: i64,
-    pub cache_read_tokens: i64,
-    pub cache_create_tokens: i64,
-    pub cost_nanousd: i64,
-    pub unpriced_count: i64,
-    /// Time of the newest event that does not lie in the future.
-    pub newest_ts_ms: Option<i64>,
+    pub usage: ProviderUsage,
     /// Sources with a checkpoint.
     pub sources: u64,
     /// Sources whose last read failed.
@@ -191,8 +201,27 @@ impl Reader {
 
     /// What is known of each provider. Times after `now_ms` by more than two days are not believed.
     pub fn providers(&self, now_ms: i64) -> Result<Vec<ProviderTotals>, ReadError> {
-        let last_day = Zone::new(&self.time_zone()?)?.day(now_ms.saturating_add(2 * 86_400_000));
+        let last_day = self.last_day(now_ms)?;
         self.read(|db| provider_totals(db, &last_day))
+    }
+
+    /// What is counted of each provider, without a look at its sources.
+    pub fn usage_by_provider(&self, now_ms: i64) -> Result<ProvidersUsage, ReadError> {
+        const WATERMARK: &str =
+            "SELECT last_event_id FROM mart_watermark WHERE mart_name = 'provider_day_mart'";
+        let last_day = self.last_day(now_ms)?;
+        self.read(|db| {
+            Ok(ProvidersUsage {
+                providers: provider_usage(db, &last_day)?,
+                watermark: db.query_row(WATERMARK, [], |row| row.get(0))?,
+                epoch: meta::epoch(db)?,
+            })
+        })
+    }
+
+    /// The last one that is believed.
+    fn last_day(&self, now_ms: i64) -> Result<Arc<str>, ReadError> {
+        Ok(Zone::new(&self.time_zone()?)?.day(now_ms.saturating_add(2 * 86_400_000)))
     }
 
     /// How far each source was read.
@@ -334,33 +363,35 @@ pub(crate) fn watermarks(db: &Connection) -> rusqlite::Result<Vec<Watermark>> {
     rows.collect()
 }
 
-fn provider_totals(db: &Connection, last_day: &str) -> rusqlite::Result<Vec<ProviderTotals>> {
-    const TOTALS: &str = "SELECT provider, sum(message_count), sum(user_message_count),
-            sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
-            sum(cache_create_tokens), sum(cost_nanousd), sum(unpriced_count),
-            (SELECT max(last_ts_ms) FROM usage_cells
-             WHERE day = (SELECT max(day) FROM provider_day_mart AS days
-                          WHERE days.provider = project_cells.provider AND day <= ?1)
-               AND usage_cells.provider = project_cells.provider
-               AND message_count + user_message_count > 0)
-        FROM project_cells GROUP BY provider ORDER BY provider";
-    let mut totals = db.prepare_cached(TOTALS)?;
-    let totals = totals.query_map([last_day], |row| {
-        Ok(ProviderTotals {
+fn provider_usage(db: &Connection, last_day: &str) -> rusqlite::Result<Vec<ProviderUsage>> {
+    const USAGE: &str = "
+        WITH sums AS (
+            SELECT provider, sum(message_count), sum(input_tokens), sum(output_tokens),
+                sum(cache_read_tokens), sum(cache_create_tokens), sum(cost_nanousd),
+                sum(unpriced_count), sum(user_message_count),
+                max(day) FILTER (WHERE day <= ?1) AS newest_day
+            FROM provider_day_mart GROUP BY provider)
+        SELECT sums.*, (
+            SELECT max(last_ts_ms) FROM usage_cells
+            WHERE day = newest_day AND usage_cells.provider = sums.provider
+                AND message_count + user_message_count > 0)
+        FROM sums ORDER BY provider";
+    let mut usage = db.prepare_cached(USAGE)?;
+    let usage = usage.query_map([last_day], |row| {
+        Ok(ProviderUsage {
             provider: row.get(0)?,
-            message_count: row.get(1)?,
-            user_message_count: row.get(2)?,
-            input_tokens: row.get(3)?,
-            output_tokens: row.get(4)?,
-            cache_read_tokens: row.get(5)?,
-            cache_create_tokens: row.get(6)?,
-            cost_nanousd: row.get(7)?,
-            unpriced_count: row.get(8)?,
-            newest_ts_ms: row.get(9)?,
-            ..ProviderTotals::default()
+            figures: report::figures(row, 1)?,
+            user_message_count: row.get(8)?,
+            newest_ts_ms: row.get(10)?,
         })
     })?;
-    let mut totals: Vec<ProviderTotals> = totals.collect::<rusqlite::Result<_>>()?;
+    usage.collect()
+}
+
+fn provider_totals(db: &Connection, last_day: &str) -> rusqlite::Result<Vec<ProviderTotals>> {
+    let usage = provider_usage(db, last_day)?.into_iter();
+    let mut totals: Vec<_> =
+        usage.map(|usage| ProviderTotals { usage, ..ProviderTotals::default() }).collect();
     add_sources(db, &mut totals)?;
     Ok(totals)
 }
@@ -373,11 +404,11 @@ fn add_sources(db: &Connection, totals: &mut Vec<ProviderTotals>) -> rusqlite::R
     let mut rows = sources.query([])?;
     while let Some(row) = rows.next()? {
         let provider = row.get_ref(0)?.as_str()?;
-        let place = match totals.binary_search_by(|known| known.provider.as_str().cmp(provider)) {
+        let place = match totals.binary_search_by(|of| of.usage.provider.as_str().cmp(provider)) {
             Ok(place) => place,
             Err(place) => {
-                let new = ProviderTotals { provider: provider.into(), ..Default::default() };
-                totals.insert(place, new);
+                let usage = ProviderUsage { provider: provider.into(), ..Default::default() };
+                totals.insert(place, ProviderTotals { usage, ..Default::default() });
                 place
             }
         };

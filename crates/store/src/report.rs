@@ -45,7 +45,7 @@ pub enum SortBy {
 
 #[derive(Clone, Debug)]
 pub struct ReportQuery {
-    /// From the outermost group in.
+    /// From the outermost group in. Without any there are no rows, and the total is all.
     pub by: Vec<Dimension>,
     pub filter: Filter,
     pub sort: SortBy,
@@ -311,7 +311,9 @@ impl<'a> Plan<'a> {
     }
 
     fn rows(&self, db: &Connection) -> rusqlite::Result<Vec<ReportRow>> {
-        let Some(query) = self.query else { return Ok(Vec::new()) };
+        let Some(query) = self.query.filter(|query| !query.by.is_empty()) else {
+            return Ok(Vec::new());
+        };
         let Self { table, condition, values, .. } = self;
         let is_by_session = query.by.contains(&Dimension::Session);
         let (group, places) = (self.group(), Places::of(&query.by));
@@ -442,7 +444,7 @@ fn facts(
 }
 
 /// The sums, from a column on. Over no rows they are null.
-fn figures(row: &Row<'_>, from: usize) -> rusqlite::Result<Figures> {
+pub(crate) fn figures(row: &Row<'_>, from: usize) -> rusqlite::Result<Figures> {
     let sum = |place: usize| -> rusqlite::Result<i64> {
         Ok(row.get::<_, Option<i64>>(from + place)?.unwrap_or(0))
     };

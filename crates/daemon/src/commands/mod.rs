@@ -21,9 +21,9 @@ use crate::cli::{Cli, Command};
 use crate::config::{Config, Flags, environment};
 use crate::run;
 
-pub(crate) use providers::{AWAITED, root_state, tokens};
+pub(crate) use providers::{AWAITED, DENIED, FOUND, root_state, skips_json, state};
 pub(crate) use rebuild::parse_mart;
-pub(crate) use report::{blocks, figure_columns, object};
+pub(crate) use report::{blocks, columns, figure_columns, object, utc};
 
 pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut flags =

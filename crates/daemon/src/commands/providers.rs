@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use ingest::Root;
 use providers::{Provider, Quality};
-use serde_json::json;
-use store::{ProviderTotals, ReadError, Reader};
+use serde_json::{Map, Value, json};
+use store::{ProviderTotals, ProviderUsage, ReadError, Reader};
+use usage::Skips;
 
 use crate::cli::Json;
 use crate::clock::now_ms;
@@ -54,14 +55,6 @@ pub(super) fn totals(config: &Config) -> Result<Vec<ProviderTotals>, ReadError> 
     }
 }
 
-/// All tokens of a provider's calls.
-pub(crate) fn tokens(totals: &ProviderTotals) -> i64 {
-    totals.input_tokens
-        + totals.output_tokens
-        + totals.cache_read_tokens
-        + totals.cache_create_tokens
-}
-
 /// `x/{a,b}` is `x/a` or `x/b`.
 fn alternatives(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -88,18 +81,30 @@ pub(crate) fn root_state(root: &Root) -> &'static str {
     match is_there {
         Ok(()) => FOUND,
         Err(e) if e.kind() == ErrorKind::NotFound => AWAITED,
-        Err(_) => "cannot be listed",
+        Err(_) => DENIED,
     }
 }
 
-pub(super) fn root_json(root: &Root) -> serde_json::Value {
+pub(super) fn root_json(root: &Root) -> Value {
     let path = root.provider.place(&root.path);
     json!({ "provider": root.provider.id(), "path": path, "state": root_state(root) })
 }
 
-const FOUND: &str = "found";
+/// Of a root, or of an agent that has any source.
+pub(crate) const FOUND: &str = "found";
 /// Of a root that is not there yet.
 pub(crate) const AWAITED: &str = "not there, awaited";
+/// Of a root that may not be listed.
+pub(crate) const DENIED: &str = "cannot be listed";
+
+/// Whether an agent is there.
+pub(crate) fn state(is_switched_off: bool, is_found: bool) -> &'static str {
+    match (is_switched_off, is_found) {
+        (true, _) => "switched off",
+        (false, true) => FOUND,
+        (false, false) => "not found",
+    }
+}
 
 /// Where logs were found, and how many other places are looked at; all of them if there are none.
 pub(super) fn found_table(config: &Config) -> String {
@@ -132,47 +137,47 @@ fn root_rows(config: &Config) -> Vec<Vec<String>> {
         ]
     };
     let mut rows: Vec<_> = config.roots().iter().map(row).collect();
-    for id in providers::ALL.iter().map(|p| p.id()).filter(|id| !is_enabled(config, id)) {
+    for id in config.switched_off() {
         rows.push(vec![id.to_owned(), "-".to_owned(), "switched off in the configuration".into()]);
     }
     rows
 }
 
-fn is_enabled(config: &Config, id: &str) -> bool {
-    config.providers.get(id).is_none_or(|p| p.enabled)
-}
-
-pub(super) fn totals_json(totals: &ProviderTotals) -> serde_json::Value {
-    let skips: serde_json::Map<_, _> =
-        totals.skips.0.iter().map(|(s, n)| (s.as_str().to_owned(), json!(n))).collect();
+pub(super) fn totals_json(totals: &ProviderTotals) -> Value {
+    let ProviderUsage { provider, figures, user_message_count, newest_ts_ms } = &totals.usage;
     json!({
-        "provider": totals.provider,
+        "provider": provider,
         "sources": totals.sources,
         "failing": totals.failing,
         "lines": totals.lines,
-        "message_count": totals.message_count,
-        "user_message_count": totals.user_message_count,
-        "input_tokens": totals.input_tokens,
-        "output_tokens": totals.output_tokens,
-        "cache_read_tokens": totals.cache_read_tokens,
-        "cache_create_tokens": totals.cache_create_tokens,
-        "cost_nanousd": totals.cost_nanousd,
-        "unpriced_count": totals.unpriced_count,
-        "newest_ts_ms": totals.newest_ts_ms,
-        "skips": skips,
+        "message_count": figures.message_count,
+        "user_message_count": user_message_count,
+        "input_tokens": figures.input_tokens,
+        "output_tokens": figures.output_tokens,
+        "cache_read_tokens": figures.cache_read_tokens,
+        "cache_create_tokens": figures.cache_create_tokens,
+        "cost_nanousd": figures.cost_nanousd,
+        "unpriced_count": figures.unpriced_count,
+        "newest_ts_ms": newest_ts_ms,
+        "skips": skips_json(&totals.skips),
     })
+}
+
+/// How many records were not counted, by their reasons.
+pub(crate) fn skips_json(skips: &Skips) -> Map<String, Value> {
+    skips.0.iter().map(|(skip, n)| (skip.as_str().to_owned(), json!(n))).collect()
 }
 
 fn as_json(
     config: &Config,
     totals: &[ProviderTotals],
     sources: &BTreeSet<(String, PathBuf)>,
-) -> serde_json::Value {
+) -> Value {
     let roots = config.roots();
     providers::ALL
         .iter()
         .map(|provider| {
-            let stored = totals.iter().find(|t| t.provider == provider.id());
+            let stored = totals.iter().find(|t| t.usage.provider == provider.id());
             let roots: Vec<_> = roots
                 .iter()
                 .filter(|root| root.provider.id() == provider.id())
@@ -180,7 +185,7 @@ fn as_json(
                 .collect();
             json!({
                 "provider": provider.id(),
-                "enabled": is_enabled(config, provider.id()),
+                "enabled": !config.is_switched_off(provider.id()),
                 "found": sources.iter().any(|(id, _)| id == provider.id()),
                 "quality": qualities(*provider, sources).iter().map(|q| q.as_str()).collect::<Vec<_>>(),
                 "roots": roots,
@@ -200,21 +205,17 @@ fn as_text(
     for provider in providers::ALL {
         let id = provider.id();
         let qualities = qualities(*provider, sources);
-        let state = match (is_enabled(config, id), qualities.is_empty()) {
-            (false, _) => "switched off",
-            (true, false) => FOUND,
-            (true, true) => "not found",
-        };
+        let state = state(config.is_switched_off(id), !qualities.is_empty());
         let none = ProviderTotals::default();
-        let stored = totals.iter().find(|t| t.provider == id).unwrap_or(&none);
+        let stored = totals.iter().find(|t| t.usage.provider == id).unwrap_or(&none);
         let figures: Vec<_> = qualities.iter().map(|quality| quality.describe()).collect();
         rows.push(vec![
             id.to_owned(),
             state.to_owned(),
             text::count(sources.iter().filter(|(provider, _)| provider == id).count() as u64),
-            text::count(stored.message_count),
-            text::count(stored.user_message_count),
-            stored.newest_ts_ms.map_or_else(|| "-".to_owned(), |ts| text::ago(now, ts)),
+            text::count(stored.usage.figures.message_count),
+            text::count(stored.usage.user_message_count),
+            stored.usage.newest_ts_ms.map_or_else(|| "-".to_owned(), |ts| text::ago(now, ts)),
             if figures.is_empty() { "-".to_owned() } else { figures.join(", ") },
         ]);
     }

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use store::{DataDir, ProviderTotals, ReadError, Reader};
+use store::{DataDir, Figures, ProviderTotals, ProviderUsage, ReadError, Reader};
 
-use super::providers::{found_table, root_json, root_table, tokens, totals_json};
+use super::providers::{found_table, root_json, root_table, totals_json};
 use crate::cli::Json;
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -181,7 +181,7 @@ impl Status {
         }
         for provider in &stored.providers {
             for (reason, n) in &provider.skips.0 {
-                let (id, n) = (&provider.provider, text::counted(*n, "record"));
+                let (id, n) = (&provider.usage.provider, text::counted(*n, "record"));
                 notes.push_str(&format!("{id}: {n} skipped ({})\n", reason.describe()));
             }
         }
@@ -236,14 +236,17 @@ impl Status {
             .providers
             .iter()
             .map(|p| {
+                let ProviderUsage { provider, figures, user_message_count, newest_ts_ms } =
+                    &p.usage;
+                let Figures { message_count, cost_nanousd, unpriced_count, .. } = *figures;
                 vec![
-                    p.provider.clone(),
+                    provider.clone(),
                     text::count(p.sources),
-                    text::count(p.message_count),
-                    text::count(p.user_message_count),
-                    text::count(tokens(p)),
-                    text::cost(p.cost_nanousd, p.message_count, p.unpriced_count),
-                    p.newest_ts_ms.map_or_else(|| "-".to_owned(), |ts| text::ago(now, ts)),
+                    text::count(message_count),
+                    text::count(*user_message_count),
+                    text::count(figures.tokens()),
+                    text::cost(cost_nanousd, message_count, unpriced_count),
+                    newest_ts_ms.map_or_else(|| "-".to_owned(), |ts| text::ago(now, ts)),
                 ]
             })
             .collect();

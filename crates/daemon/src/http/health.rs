@@ -387,6 +387,7 @@ mod tests {
         let root = ingest::RootStatus {
             provider: "codex",
             path: "/home/a/.codex".into(),
+            place: "/home/a/.codex".into(),
             state: ingest::RootState::Awaited,
         };
         let found =

@@ -20,8 +20,10 @@ mod metrics;
 mod openapi;
 mod plain;
 mod probes;
+mod providers;
 mod query;
 mod readers;
+mod report;
 mod rows;
 mod stream;
 mod summary;
@@ -55,7 +57,7 @@ use readers::Readers;
 type Response = hyper::Response<Body>;
 
 /// Every path that is answered, for those who ask for another.
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 17] = [
     "/",
     "/plain",
     "/livez",
@@ -67,6 +69,8 @@ const PATHS: [&str; 15] = [
     "/api/v1/marts/project",
     "/api/v1/marts/provider_day",
     "/api/v1/marts/session",
+    "/api/v1/providers",
+    "/api/v1/report",
     "/api/v1/summary",
     "/api/v1/events",
     "/api/v1/stream",
@@ -196,6 +200,8 @@ async fn route(app: &App, request: &Parts) -> Result<Response, Problem> {
             Err(Problem::new(Code::Starting, "the database is being opened"))
         }
         ["api", "v1", "marts", mart] => marts::get(app, mart, query, &request.headers).await,
+        ["api", "v1", "providers"] => providers::get(app, query).await,
+        ["api", "v1", "report"] => report::get(app, query, &request.headers).await,
         ["api", "v1", "summary"] => summary::get(app, query).await,
         ["api", "v1", "events"] => events::get(app, query, &request.headers).await,
         ["api", "v1", "stream"] => stream::get(app, query, &request.headers).await,

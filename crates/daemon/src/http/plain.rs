@@ -393,6 +393,7 @@ mod tests {
         let roots = ["/home/ada/.codex", "/home/ada/<i>"].map(|path| ingest::RootStatus {
             provider: "codex",
             path: PathBuf::from(path),
+            place: PathBuf::from(path),
             state: ingest::RootState::Awaited,
         });
         let ingest = |i: &mut ingest::Status| (i.roots, i.sweeps) = (roots.to_vec(), 1);

@@ -8,8 +8,8 @@ use store::Filter;
 use super::error::{Code, Problem};
 use crate::range::parse_day;
 
-/// Rows have to match one of the values given.
-const REPEATABLE: [&str; 4] = ["provider", "project", "model", "session"];
+/// Of a filter rows have to match one of the values given; `by` tells apart all that are given.
+const REPEATABLE: [&str; 5] = ["provider", "project", "model", "session", "by"];
 
 /// A page that is read and sent in a few milliseconds.
 const DEFAULT_LIMIT: u32 = 500;

@@ -24,6 +24,7 @@ pub(super) struct Parts {
     pub(super) writer: watch::Sender<store::WriterStatus>,
     pub(super) refreshed: watch::Sender<store::Refreshed>,
     pub(super) config_error: watch::Sender<Option<String>>,
+    pub(super) switched_off: watch::Sender<Vec<&'static str>>,
     pub(super) budgets: watch::Sender<Vec<crate::budgets::Standing>>,
 }
 
@@ -42,6 +43,7 @@ pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
         writer: watch::Sender::new(writer),
         refreshed: watch::Sender::new(store::Refreshed::default()),
         config_error: watch::Sender::new(None),
+        switched_off: watch::Sender::new(Vec::new()),
         budgets: watch::Sender::new(Vec::new()),
     };
     let store = OnceLock::new();
@@ -53,6 +55,7 @@ pub(super) fn daemon(data_dir: &Path) -> (Parts, Live) {
         store: Arc::new(store),
         data_dir: data_dir.to_owned(),
         config_error: parts.config_error.subscribe(),
+        switched_off: parts.switched_off.subscribe(),
         budgets: parts.budgets.subscribe(),
         now_ms: || NOW_MS,
         started: ago(90_000),

@@ -207,9 +207,9 @@ fn h29_what_is_known_of_a_provider_believes_no_time_in_the_future() {
     let known = store.reader().unwrap().providers(NOW_MS + DAY_MS).unwrap();
     let [amp, codex] = &known[..] else { panic!("{known:?}") };
     assert_eq!((amp.sources, amp.failing, amp.lines, amp.skips.faults()), (1, 1, 8, 3));
-    assert_eq!((codex.message_count, codex.user_message_count), (3, 1));
-    assert_eq!((codex.input_tokens, codex.output_tokens), (300, 30));
-    assert_eq!(codex.newest_ts_ms, Some(NOW_MS + DAY_MS));
+    assert_eq!((codex.usage.figures.message_count, codex.usage.user_message_count), (3, 1));
+    assert_eq!((codex.usage.figures.input_tokens, codex.usage.figures.output_tokens), (300, 30));
+    assert_eq!(codex.usage.newest_ts_ms, Some(NOW_MS + DAY_MS));
     assert_eq!((codex.sources, codex.failing), (1, 0));
 }
 

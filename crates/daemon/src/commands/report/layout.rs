@@ -262,7 +262,7 @@ pub(super) fn local(ts_ms: i64, zone: &TimeZone) -> Option<jiff::Zoned> {
 }
 
 /// A time as the database writes it: `2026-05-05T04:36:00.123Z`.
-pub(super) fn utc(ts_ms: i64) -> String {
+pub(crate) fn utc(ts_ms: i64) -> String {
     let time = Timestamp::from_millisecond(ts_ms).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }

@@ -1,6 +1,7 @@
 //! `tallyd report`: what was used, by day, week, month, session, project, agent or model.
 
 pub(crate) mod blocks;
+pub(crate) mod columns;
 mod freshness;
 mod layout;
 
@@ -11,9 +12,13 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
-use store::{Dimension, Figures, Filter, Reader, Report, ReportQuery, ReportRow, SortBy};
+use store::{Dimension, Filter, Reader, Report, ReportQuery, ReportRow, SortBy};
 
+pub(crate) use self::columns::{figure_columns, object};
 pub(super) use self::freshness::Freshness;
+pub(crate) use self::layout::utc;
+
+use self::columns::{By, Sort, name_of, row_columns};
 use crate::budgets::{self, Standing};
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -33,33 +38,6 @@ pub(crate) enum Kind {
     Model,
     /// The five-hour windows that subscriptions are limited by; the last three days' if none are named
     Blocks,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum By {
-    Day,
-    Week,
-    Month,
-    Session,
-    Project,
-    Provider,
-    Model,
-    Speed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Sort {
-    /// By day or name
-    Name,
-    Calls,
-    Input,
-    Output,
-    CacheWrite,
-    CacheRead,
-    Tokens,
-    Cost,
-    /// By the time of a session's last event
-    Last,
 }
 
 /// Which usage.
@@ -259,51 +237,6 @@ impl Kind {
     }
 }
 
-impl By {
-    fn dimension(self) -> Dimension {
-        match self {
-            Self::Day => Dimension::Day,
-            Self::Week => Dimension::Week,
-            Self::Month => Dimension::Month,
-            Self::Session => Dimension::Session,
-            Self::Project => Dimension::Project,
-            Self::Provider => Dimension::Provider,
-            Self::Model => Dimension::Model,
-            Self::Speed => Dimension::Speed,
-        }
-    }
-}
-
-impl Sort {
-    fn sort_by(self) -> SortBy {
-        match self {
-            Self::Name => SortBy::Key,
-            Self::Calls => SortBy::Calls,
-            Self::Input => SortBy::Input,
-            Self::Output => SortBy::Output,
-            Self::CacheWrite => SortBy::CacheCreate,
-            Self::CacheRead => SortBy::CacheRead,
-            Self::Tokens => SortBy::Tokens,
-            Self::Cost => SortBy::Cost,
-            Self::Last => SortBy::Last,
-        }
-    }
-}
-
-/// What stands in JSON, CSV and headings.
-fn name_of(dimension: Dimension) -> &'static str {
-    match dimension {
-        Dimension::Day => "day",
-        Dimension::Week => "week",
-        Dimension::Month => "month",
-        Dimension::Provider => "provider",
-        Dimension::Project => "project",
-        Dimension::Model => "model",
-        Dimension::Speed => "speed",
-        Dimension::Session => "session_id",
-    }
-}
-
 fn plural(dimension: Dimension) -> &'static str {
     match dimension {
         Dimension::Day => "days",
@@ -331,11 +264,7 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn as_json(&self, by: &[Dimension], report: &Report) -> Value {
-        let row = |row: &ReportRow| {
-            Value::from(object(
-                key_columns(by, row).into_iter().chain(figure_columns(&row.figures)),
-            ))
-        };
+        let row = |row: &ReportRow| Value::from(object(row_columns(by, row)));
         let rows: Vec<Value> = report.rows.iter().map(row).collect();
         let mut document = self.header();
         document.insert("rows".into(), rows.into());
@@ -358,73 +287,9 @@ impl Told<'_> {
     }
 }
 
-/// What a row is of, in columns.
-fn key_columns(by: &[Dimension], row: &ReportRow) -> Vec<(&'static str, Value)> {
-    let mut columns = Vec::new();
-    for (dimension, part) in by.iter().zip(&row.key) {
-        match dimension {
-            Dimension::Project => {
-                columns.push(("project", part.clone().into()));
-                columns.push(("project_name", row.project_name.clone().into()));
-            }
-            Dimension::Session => {
-                let session = row.session.as_ref();
-                let time = |ts_ms: i64| Value::from(layout::utc(ts_ms));
-                let own_project = !by.contains(&Dimension::Project);
-                columns.push(("session_id", part.clone().into()));
-                if !by.contains(&Dimension::Provider) {
-                    columns.push(("provider", session.map(|of| of.provider.clone()).into()));
-                }
-                if own_project {
-                    columns.push(("project", session.and_then(|of| of.project.clone()).into()));
-                }
-                let model = session.and_then(|of| of.primary_model.clone());
-                columns.push(("primary_model", model.into()));
-                columns.push(("first_ts", session.map(|of| time(of.first_ts_ms)).into()));
-                columns.push(("last_ts", session.map(|of| time(of.last_ts_ms)).into()));
-            }
-            _ => columns.push((name_of(*dimension), part.clone().into())),
-        }
-    }
-    columns
-}
-
-/// Figures by the names of the marts' columns.
-pub(crate) fn figure_columns(figures: &Figures) -> Vec<(&'static str, Value)> {
-    vec![
-        ("message_count", figures.message_count.into()),
-        ("input_tokens", figures.input_tokens.into()),
-        ("output_tokens", figures.output_tokens.into()),
-        ("cache_create_tokens", figures.cache_create_tokens.into()),
-        ("cache_read_tokens", figures.cache_read_tokens.into()),
-        ("total_tokens", figures.tokens().into()),
-        ("cost_nanousd", figures.cost_nanousd.into()),
-        ("cost_usd", figures.cost_usd().into()),
-        ("unpriced_count", figures.unpriced_count.into()),
-    ]
-}
-
-pub(crate) fn object(
-    columns: impl IntoIterator<Item = (&'static str, Value)>,
-) -> Map<String, Value> {
-    columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
 fn as_csv(by: &[Dimension], report: &Report) -> io::Result<String> {
-    let columns = |row: &ReportRow| {
-        let key = key_columns(by, row);
-        key.into_iter().chain(figure_columns(&row.figures)).collect::<Vec<_>>()
-    };
-    // The names, also where there is no row.
-    let nothing = ReportRow {
-        key: vec![String::new(); by.len()],
-        project_name: None,
-        session: None,
-        figures: Figures::default(),
-    };
-    let names = columns(&nothing).into_iter().map(|(name, _)| name);
-    let rows = report.rows.iter().map(|row| columns(row).into_iter().map(|(_, value)| value));
-    csv(names, rows)
+    let values = |row| row_columns(by, row).into_iter().map(|(_, value)| value);
+    csv(columns::names(by), report.rows.iter().map(values))
 }
 
 /// Rows of values under their names.

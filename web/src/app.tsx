@@ -1,0 +1,148 @@
+// The frame around all views.
+
+import { useEffect } from "preact/hooks";
+import { filtered, path, useApi } from "./api";
+import { clock } from "./format";
+import { Help, onKey } from "./keys";
+import { connection, health, isOffline, lostSince } from "./live";
+import { Link, Nothing, Refusal } from "./parts/basics";
+import { FilterBar } from "./parts/filters";
+import { place, VIEWS, type View } from "./place";
+import { today, zone } from "./today";
+import type { Report, Summary } from "./types";
+import { HealthView } from "./views/health";
+import { Models } from "./views/models";
+import { Overview } from "./views/overview";
+import { Projects } from "./views/projects";
+import { Providers } from "./views/providers";
+import { SessionView } from "./views/session";
+import { Sessions } from "./views/sessions";
+
+/** Views that days and filters do not concern. */
+const WITHOUT_FILTERS: View[] = ["providers", "health"];
+
+export function App() {
+  const { view, session, filters } = place.value;
+  const { data: summary, problem } = useApi<Summary>(path("/api/v1/summary", filtered(filters)));
+  // Known first of all: every question about days needs it.
+  if (summary) {
+    today.value = summary.day;
+    zone.value = summary.time_zone;
+  }
+  useEffect(() => {
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, []);
+  useEffect(() => {
+    document.title = `${session === "" ? VIEWS[view] : "Session"} - tallyd`;
+  }, [view, session]);
+  const hasFilters = !WITHOUT_FILTERS.includes(view) && session === "";
+  return (
+    <>
+      <header class="top">
+        <Link to={{ view: "overview" }} class="brand">
+          tallyd
+        </Link>
+        <nav aria-label="Views">
+          {(Object.entries(VIEWS) as [View, string][]).map(([name, title]) => (
+            <Link key={name} to={{ view: name }} current={name === view}>
+              {title}
+              {name === "health" && <HealthMark />}
+            </Link>
+          ))}
+        </nav>
+        <Connection />
+      </header>
+      {hasFilters && <FilterBar />}
+      <Offline />
+      {summary?.reading && (
+        <p class="banner" role="status">
+          {summary.reading}: until then the figures are not whole.
+        </p>
+      )}
+      <main data-view={session === "" ? view : "session"}>
+        <h1 class="hidden">{session === "" ? VIEWS[view] : "Session"}</h1>
+        {problem && <Refusal problem={problem} />}
+        <Shown view={view} session={session} summary={summary} />
+      </main>
+      <Help />
+    </>
+  );
+}
+
+/** The view that the place names, once there is anything to show. */
+function Shown(props: { view: View; session: string; summary: Summary | undefined }) {
+  const { view, session, summary } = props;
+  const { data: ever } = useApi<Report>(path("/api/v1/report", { by: "day", limit: 1 }));
+  if (view === "health") {
+    return <HealthView />;
+  }
+  if (view === "providers") {
+    return <Providers />;
+  }
+  if (!summary || !ever) {
+    return null;
+  }
+  if (ever.groups === 0) {
+    return <NothingYet isReading={summary.reading !== null} />;
+  }
+  if (view === "sessions") {
+    return session === "" ? <Sessions /> : <SessionView key={session} session={session} />;
+  }
+  if (view === "projects") {
+    return <Projects />;
+  }
+  if (view === "models") {
+    return <Models />;
+  }
+  return <Overview summary={summary} />;
+}
+
+/** No call was ever counted on this machine. */
+function NothingYet({ isReading }: { isReading: boolean }) {
+  const found = health.value?.checks["sources:found"] ?? [];
+  const isFound = found.some(({ componentId }) => componentId !== undefined);
+  if (isReading) {
+    return <Nothing title="The logs are being read for the first time" />;
+  }
+  if (isFound) {
+    return (
+      <Nothing title="No calls yet">
+        <p>Logs were found, but no call of a model is in them. They are followed from here on.</p>
+        <Link to={{ view: "providers" }}>What was found</Link>
+      </Nothing>
+    );
+  }
+  return <Providers />;
+}
+
+/** That something needs a look, on every view. */
+function HealthMark() {
+  const status = health.value?.status;
+  return status === undefined || status === "pass" ? null : (
+    <span class={`mark ${status}`}> {status}</span>
+  );
+}
+
+function Connection() {
+  const said = { connecting: "connecting", live: "live", lost: "not connected" };
+  const state = connection.value;
+  return (
+    <span class={`connection ${state}`} role="status">
+      <i class="light" />
+      {said[state]}
+    </span>
+  );
+}
+
+function Offline() {
+  if (!isOffline.value || lostSince.value === null) {
+    return null;
+  }
+  return (
+    <p class="banner fail" role="alert">
+      The service does not answer. What is shown is as of {clock(lostSince.value, zone.value)}.
+      Start it with <code>tallyd run</code>; this page goes on by itself.
+    </p>
+  );
+}

@@ -1,0 +1,151 @@
+// Stacked bars over time, with what the pointer is on told beside it.
+
+import { useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { resolved } from "../colors";
+import { axis, HEIGHT, lines, usePlot } from "./plot";
+
+export interface Series {
+  name: string;
+  label: string;
+  color: string;
+  /** One for each bucket. */
+  values: number[];
+}
+
+interface Props {
+  /** What is shown, for those who do not see it. */
+  title: string;
+  /** What each bar stands for. */
+  labels: string[];
+  /** From the bottom up. */
+  series: Series[];
+  format: (value: number) => string;
+  /** What a click on a bar does. */
+  onPick: (bucket: number) => void;
+}
+
+export function StackedBars(props: Props) {
+  const holder = useRef<HTMLDivElement>(null);
+  const newest = useRef(props);
+  newest.current = props;
+  const pointed = useSignal<{ bucket: number; left: number; isRight: boolean } | null>(null);
+  const { labels, series } = props;
+  const point = (bucket: number | null, left: number) => {
+    const isRight = left > (holder.current?.clientWidth ?? 0) / 2;
+    pointed.value = bucket === null ? null : { bucket, left, isRight };
+  };
+  usePlot(
+    holder,
+    JSON.stringify([labels, series.map(({ name, color }) => [name, color])]),
+    stacked(series, labels.length),
+    () => options(newest, point),
+  );
+  return (
+    <div class="chart">
+      <div role="img" aria-label={props.title} ref={holder} style={{ minHeight: HEIGHT }} />
+      {pointed.value && <Pointed {...props} {...pointed.value} />}
+    </div>
+  );
+}
+
+/** The figures of one bar. */
+function Pointed(props: Props & { bucket: number; left: number; isRight: boolean }) {
+  const { labels, series, format, bucket, left, isRight } = props;
+  const parts = series
+    .map(({ name, label, color, values }) => ({ name, label, color, value: values[bucket] ?? 0 }))
+    .filter(({ value }) => value > 0)
+    .sort((a, b) => b.value - a.value);
+  const total = parts.reduce((sum, { value }) => sum + value, 0);
+  const place = isRight ? { right: `calc(100% - ${left - 12}px)` } : { left: `${left + 12}px` };
+  return (
+    <div class="pointed" style={place}>
+      <strong>{labels[bucket]}</strong>
+      <strong class="number">{format(total)}</strong>
+      {parts.map(({ name, label, color, value }) => [
+        <span key={`${name} name`} class="name">
+          <i class="dot" style={{ background: color }} />
+          <bdi>{label}</bdi>
+        </span>,
+        <span key={`${name} value`} class="number">
+          {format(value)}
+        </span>,
+      ])}
+    </div>
+  );
+}
+
+/** The tops of all parts, the highest first: each is drawn over the one before. */
+function stacked(series: Series[], buckets: number): uPlot.AlignedData {
+  const sums = new Array<number>(buckets).fill(0);
+  const tops = series.map(({ values }) =>
+    values.map((value, bucket) => {
+      const top = (sums[bucket] ?? 0) + value;
+      sums[bucket] = top;
+      return top;
+    }),
+  );
+  return [Array.from({ length: buckets }, (_, bucket) => bucket), ...tops.reverse()];
+}
+
+function options(
+  props: { current: Props },
+  point: (bucket: number | null, left: number) => void,
+): Omit<uPlot.Options, "width" | "height"> {
+  const { labels, series } = props.current;
+  const bars = uPlot.paths.bars?.({ size: [0.78, 48], radius: 0.12 });
+  return {
+    padding: [12, 8, 0, 0],
+    legend: { show: false },
+    cursor: { x: false, y: false, points: { show: false }, drag: { x: false, y: false } },
+    scales: {
+      x: { time: false, range: () => [-0.6, Math.max(labels.length - 0.4, 0.6)] },
+      y: { range: (_, __, max) => [0, max > 0 ? max * 1.06 : 1] },
+    },
+    axes: [
+      {
+        ...axis(),
+        size: 32,
+        grid: { show: false },
+        space: 64,
+        incrs: [1, 2, 5, 7, 10, 14, 20, 30, 60, 120],
+        values: (_, ticks) => ticks.map((tick) => labels[tick] ?? ""),
+      },
+      {
+        ...axis(),
+        size: 76,
+        grid: lines(),
+        values: (_, ticks) => ticks.map((tick) => props.current.format(tick)),
+      },
+    ],
+    series: [
+      {},
+      ...[...series].reverse().map(({ label, color }) => ({
+        label,
+        fill: resolved(color),
+        width: 0,
+        points: { show: false },
+        ...(bars ? { paths: bars } : {}),
+      })),
+    ],
+    hooks: {
+      setCursor: [
+        (plot) => {
+          const { idx, left } = plot.cursor;
+          const isInside = typeof idx === "number" && left !== undefined && left >= 0;
+          point(isInside ? idx : null, isInside ? left + plot.bbox.left / devicePixelRatio : 0);
+        },
+      ],
+      ready: [
+        (plot) => {
+          plot.over.addEventListener("click", () => {
+            if (typeof plot.cursor.idx === "number") {
+              props.current.onPick(plot.cursor.idx);
+            }
+          });
+        },
+      ],
+    },
+  };
+}

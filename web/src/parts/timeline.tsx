@@ -1,0 +1,107 @@
+// What a session has cost, call by call.
+
+import { useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { resolved } from "../colors";
+import { clock, moment, money } from "../format";
+import { zone } from "../today";
+import type { Call } from "../types";
+import { axis, HEIGHT, lines, usePlot } from "./plot";
+
+export function Timeline({ calls }: { calls: Call[] }) {
+  const holder = useRef<HTMLDivElement>(null);
+  // The newest comes first; a chart goes the other way.
+  const ordered = calls.toReversed();
+  let sum = 0;
+  const sums = ordered.map(({ cost_nanousd }) => {
+    sum += cost_nanousd ?? 0;
+    return sum;
+  });
+  const data: uPlot.AlignedData = [
+    ordered.map(({ ts_ms }) => ts_ms / 1000),
+    sums,
+    ordered.map(({ cost_nanousd }) => cost_nanousd ?? 0),
+  ];
+  usePlot(holder, zone.value, data, () => options(zone.value));
+  return (
+    <>
+      <div
+        class="chart"
+        role="img"
+        aria-label={`Cost of ${calls.length} calls over time: ${money(sum)} in all`}
+        ref={holder}
+        style={{ minHeight: HEIGHT }}
+      />
+      <ul class="legend">
+        <li>
+          <i class="dot" style={{ background: "var(--series-1)" }} />
+          cost so far
+        </li>
+        <li>
+          <i class="dot" style={{ background: "var(--series-2)" }} />
+          of each call, on the right
+        </li>
+      </ul>
+    </>
+  );
+}
+
+function options(zone: string): Omit<uPlot.Options, "width" | "height"> {
+  const fromZero: uPlot.Range.Function = (_, __, max) => [0, max > 0 ? max * 1.08 : 1];
+  const bars = uPlot.paths.bars?.({ size: [0.6, 10], align: 0 });
+  const steps = uPlot.paths.stepped?.({ align: 1 });
+  const costs = (_: uPlot, ticks: number[]) => ticks.map(money);
+  return {
+    padding: [12, 8, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
+    tzDate: (ts) => dateIn(ts, zone),
+    scales: { sum: { range: fromZero }, call: { range: fromZero } },
+    axes: [
+      {
+        ...axis(),
+        size: 32,
+        grid: { show: false },
+        values: (plot, ticks) => times(plot, ticks, zone),
+      },
+      { ...axis(), scale: "sum", size: 76, grid: lines(), values: costs },
+      { ...axis(), scale: "call", side: 1, size: 70, grid: { show: false }, values: costs },
+    ],
+    series: [
+      {},
+      {
+        scale: "sum",
+        stroke: resolved("var(--series-1)"),
+        width: 2,
+        points: { show: false },
+        ...(steps ? { paths: steps } : {}),
+      },
+      {
+        scale: "call",
+        fill: resolved("var(--series-2)"),
+        width: 0,
+        points: { show: false },
+        ...(bars ? { paths: bars } : {}),
+      },
+    ],
+  };
+}
+
+/** Times of the day, with the day where the session lasts longer than one. */
+function times({ scales }: uPlot, ticks: number[], zone: string): string[] {
+  const { min, max } = scales.x ?? {};
+  const isLong = (max ?? 0) - (min ?? 0) > 20 * 3600;
+  return ticks.map((tick) => {
+    const ms = tick * 1000;
+    return isLong ? moment(ms, zone) : clock(ms, zone).slice(0, 5);
+  });
+}
+
+/** A moment as a date whose local parts are those of a zone; unknown zones are the browser's own. */
+function dateIn(ts: number, zone: string): Date {
+  try {
+    return uPlot.tzDate(new Date(ts * 1000), zone);
+  } catch {
+    return new Date(ts * 1000);
+  }
+}

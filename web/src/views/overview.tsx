@@ -1,0 +1,227 @@
+// What today cost, on what, whether it is more than usual, and what is running now.
+
+import { path, usage, useApi } from "../api";
+import { addDays } from "../days";
+import { clock, counted, minutes, money, percent, tokens } from "../format";
+import { now } from "../live";
+import {
+  Cost,
+  Link,
+  Meter,
+  Name,
+  NoCalls,
+  Project,
+  Refusal,
+  Section,
+  Share,
+} from "../parts/basics";
+import { Feed } from "../parts/feed";
+import { HeatMap } from "../parts/heatmap";
+import { OverTime } from "../parts/overtime";
+import { Running } from "../parts/running";
+import { type FilterName, place, withFilter } from "../place";
+import { days, zone } from "../today";
+import type { Block, Budget, Period, Report, Summary } from "../types";
+import { change, usual } from "../usual";
+
+export function Overview({ summary }: { summary: Summary }) {
+  const day = summary.day;
+  const year = useApi<Report>(
+    path("/api/v1/report", {
+      by: "day",
+      ...usage(place.value, { since: addDays(day, -370), until: day }),
+      limit: 5000,
+    }),
+  ).data;
+  const budgets = (period: string) => summary.budgets.filter((budget) => budget.period === period);
+  return (
+    <>
+      <div class="cards">
+        <PeriodCard title="Today" of={summary.today} range="today" isMain>
+          {year && <Usual cost={summary.today.cost_nanousd} of={usual(year.rows, day)} />}
+          <Budgets all={budgets("day")} />
+        </PeriodCard>
+        <PeriodCard title="7 days" of={summary.last_7_days} range="7d">
+          {year && <Change share={change(year.rows, day, 7)} than="the 7 days before" />}
+        </PeriodCard>
+        <PeriodCard title="30 days" of={summary.last_30_days} range="30d">
+          {year && <Change share={change(year.rows, day, 30)} than="the 30 days before" />}
+        </PeriodCard>
+        <PeriodCard title="This month" of={summary.month} range="month">
+          <Budgets all={budgets("month")} />
+        </PeriodCard>
+      </div>
+      <OverTime />
+      <div class="two">
+        <Top title="Projects" by="project" />
+        <Top title="Models" by="model" />
+      </div>
+      <div class="two">
+        <Running />
+        {summary.block ? (
+          <RunningBlock block={summary.block} />
+        ) : (
+          <Top title="Agents" by="provider" />
+        )}
+      </div>
+      {year && <HeatMap rows={year.rows} until={day} />}
+      <Feed />
+    </>
+  );
+}
+
+function PeriodCard(props: {
+  title: string;
+  of: Period;
+  range: "today" | "7d" | "30d" | "month";
+  isMain?: boolean;
+  children: preact.ComponentChildren;
+}) {
+  const { title, of, range, isMain, children } = props;
+  return (
+    <Section
+      title={title}
+      class={isMain ? "period main" : "period"}
+      aside={
+        <Link to={{ range }} class="quiet" title={`Look at ${title.toLowerCase()}`}>
+          show
+        </Link>
+      }
+    >
+      <p class="amount" data-figure={range}>
+        <Cost of={of} />
+      </p>
+      <p class="muted">
+        {tokens(of.total_tokens)} tokens, {counted(of.message_count, "call")}
+      </p>
+      {children}
+    </Section>
+  );
+}
+
+/** How today stands beside other days. */
+function Usual({ cost, of }: { cost: number; of: { cost: number; days: number } | null }) {
+  if (!of) {
+    return null;
+  }
+  const times = cost / of.cost;
+  const title = `The median of the ${of.days} days with calls among the 28 before`;
+  return (
+    <p class="muted" title={title}>
+      <b class={times > 1.5 ? "more" : ""}>
+        {times < 9.95 ? times.toFixed(1) : Math.round(times)}×
+      </b>{" "}
+      a usual day ({money(of.cost)})
+    </p>
+  );
+}
+
+function Change({ share, than }: { share: number | null; than: string }) {
+  if (share === null) {
+    return null;
+  }
+  const sign = share >= 0 ? "+" : "−";
+  return (
+    <p class="muted">
+      <b class={share > 0.5 ? "more" : ""}>
+        {sign}
+        {percent(Math.abs(share))}
+      </b>{" "}
+      on {than}
+    </p>
+  );
+}
+
+function Budgets({ all }: { all: Budget[] }) {
+  return (
+    <>
+      {all.map((budget) => (
+        <div key={budget.name} class="budget">
+          <Meter share={budget.used_share} label={`budget (${budget.name})`} />
+          <p class="muted">
+            {budget.provider || budget.project ? <bdi>{budget.name}: </bdi> : ""}
+            {percent(budget.used_share)} of {money(budget.budget_nanousd)}
+            {budget.projected_nanousd !== null && (
+              <>, heading for {money(budget.projected_nanousd)}</>
+            )}
+          </p>
+        </div>
+      ))}
+    </>
+  );
+}
+
+/** What most was spent on in the days looked at. */
+function Top({ title, by }: { title: string; by: FilterName }) {
+  const { data, problem } = useApi<Report>(
+    path("/api/v1/report", {
+      by,
+      ...usage(place.value, days.value),
+      order: "-cost_nanousd",
+      limit: 6,
+    }),
+  );
+  const view = by === "project" ? "projects" : by === "model" ? "models" : "providers";
+  const all = data?.total.cost_nanousd ?? 0;
+  return (
+    <Section
+      title={title}
+      aside={
+        <Link to={{ view }} class="quiet">
+          {data ? `all ${data.groups}` : "all"}
+        </Link>
+      }
+    >
+      {problem && <Refusal problem={problem} />}
+      {data?.groups === 0 && <NoCalls />}
+      <table aria-label={`${title} by cost`} class="top">
+        <tbody>
+          {data?.rows.map((row) => {
+            const name = row[by] ?? "";
+            return (
+              <tr key={name} data-key={name}>
+                <td>
+                  <Link to={{ filters: withFilter(by, name) }}>
+                    {by === "project" ? <Project path={name} /> : <Name>{name}</Name>}
+                  </Link>
+                </td>
+                <td class="number">{tokens(row.total_tokens)}</td>
+                <td class="number">
+                  <Share of={all > 0 ? row.cost_nanousd / all : 0}>
+                    <Cost of={row} />
+                  </Share>
+                </td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </Section>
+  );
+}
+
+function RunningBlock({ block }: { block: Block }) {
+  const [start, end] = [Date.parse(block.start_ts), Date.parse(block.end_ts)];
+  const left = Math.max(end - now.value, 0);
+  return (
+    <Section
+      title="Five-hour block"
+      aside={<span class="muted">until {clock(end, zone.value).slice(0, 5)}</span>}
+    >
+      <p class="amount" data-figure="block">
+        <Cost of={block} />
+      </p>
+      <Meter share={1 - left / (end - start)} label="time of the block that has passed" />
+      <p class="muted">
+        {minutes(left / 60_000)} left
+        {block.cost_usd_per_hour !== null && <>, {money(block.cost_usd_per_hour * 1e9)} an hour</>}
+        {block.projected_cost_nanousd !== null && (
+          <>, heading for {money(block.projected_cost_nanousd)}</>
+        )}
+      </p>
+      <p class="muted">
+        {tokens(block.total_tokens)} tokens, {counted(block.message_count, "call")}
+      </p>
+    </Section>
+  );
+}

@@ -1,0 +1,269 @@
+// All sessions that were active in the days looked at, however many there are.
+
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { ask, path, Refused, usage } from "../api";
+import { count, moment, tokens } from "../format";
+import { onRefresh } from "../live";
+import { Cost, Link, Name, NoCalls, Project, Refusal, Section } from "../parts/basics";
+import { type Column, cellClass, Head } from "../parts/table";
+import { Gap, ROW, useVisible } from "../parts/virtual";
+import { go, place } from "../place";
+import { days, zone } from "../today";
+import type { Page, Problem, Session } from "../types";
+
+/** Rows that are asked for at once. */
+const PAGE = 200;
+/** Beyond these a change is shown when the list is scrolled back to its top. */
+const FOLLOWED = 1000;
+const GAP_MS = 400;
+
+/** Columns by which the service sorts, by the names in the address. */
+const ORDERS: Record<string, string> = {
+  last: "last_ts",
+  first: "first_ts",
+  calls: "message_count",
+  prompts: "user_message_count",
+  output: "output_tokens",
+  cache: "cache_read_tokens",
+  cost: "cost_nanousd",
+  model: "primary_model",
+  project: "cwd",
+  agent: "provider",
+};
+
+const COLUMNS: Column<Session>[] = [
+  {
+    key: "last",
+    width: "var(--when)",
+    title: "last call",
+    isText: true,
+    isTime: true,
+    value: (row) => row.last_ts,
+    cell: (row) => (
+      <Link to={{ view: "sessions", session: idOf(row) }}>{moment(row.last_ts, zone.value)}</Link>
+    ),
+  },
+  {
+    key: "project",
+    title: "project",
+    isText: true,
+    value: (row) => row.cwd ?? "",
+    cell: (row) => <Project path={row.cwd} />,
+  },
+  {
+    key: "agent",
+    width: "124px",
+    title: "agent",
+    isText: true,
+    isExtra: true,
+    value: (row) => row.provider,
+    cell: (row) => <Name>{row.provider}</Name>,
+  },
+  {
+    key: "model",
+    width: "190px",
+    title: "model",
+    isText: true,
+    isExtra: true,
+    value: (row) => row.primary_model ?? "",
+    cell: (row) => <Name>{row.primary_model}</Name>,
+  },
+  {
+    key: "prompts",
+    width: "76px",
+    title: "prompts",
+    isExtra: true,
+    value: (row) => row.user_message_count,
+    cell: (row) => count(row.user_message_count),
+  },
+  {
+    key: "calls",
+    width: "64px",
+    title: "calls",
+    isExtra: true,
+    value: (row) => row.message_count,
+    cell: (row) => count(row.message_count),
+  },
+  {
+    key: "output",
+    width: "84px",
+    title: "output",
+    isExtra: true,
+    value: (row) => row.output_tokens,
+    cell: (row) => tokens(row.output_tokens),
+  },
+  {
+    key: "cache",
+    width: "96px",
+    title: "cache read",
+    isExtra: true,
+    value: (row) => row.cache_read_tokens,
+    cell: (row) => tokens(row.cache_read_tokens),
+  },
+  {
+    key: "cost",
+    width: "104px",
+    title: "cost",
+    value: (row) => row.cost_nanousd,
+    cell: (row) => <Cost of={row} />,
+  },
+];
+
+function idOf({ provider, session_id }: Session): string {
+  return `${provider}/${session_id}`;
+}
+
+interface List {
+  of: string;
+  rows: Session[];
+  next: string | null;
+  problem: Problem | undefined;
+}
+
+/** Rows of one question, page after page as they are asked for; changes come in by themselves. */
+function useSessions(of: string): { list: List; more: () => void } {
+  const list = useSignal<List>({ of, rows: [], next: null, problem: undefined });
+  const isAsking = useRef(false);
+  const asked = useRef(of);
+  asked.current = of;
+
+  /** Asks for the rows up to `limit` anew. */
+  const load = async (limit: number) => {
+    try {
+      const page = await ask<Page<Session>>(`${of}&limit=${limit}`);
+      if (asked.current === of) {
+        list.value = { of, rows: page.rows, next: page.next_cursor, problem: undefined };
+      }
+    } catch (error) {
+      if (asked.current === of && error instanceof Refused) {
+        list.value = { of, rows: [], next: null, problem: error.problem };
+      }
+    }
+  };
+
+  const more = async () => {
+    const { next, rows, of: current } = list.peek();
+    if (isAsking.current || next === null || current !== of) {
+      return;
+    }
+    isAsking.current = true;
+    try {
+      const page = await ask<Page<Session>>(
+        `${of}&limit=${PAGE}&cursor=${encodeURIComponent(next)}`,
+      );
+      // The list may have begun anew meanwhile.
+      if (list.peek().next === next && list.peek().of === of) {
+        // A session that moved while pages were read may come twice.
+        const known = new Set(rows.map(idOf));
+        const added = page.rows.filter((row) => !known.has(idOf(row)));
+        list.value = { ...list.peek(), rows: [...rows, ...added], next: page.next_cursor };
+      }
+    } catch {
+      // The next scroll asks again; the connection's own state says why.
+    } finally {
+      isAsking.current = false;
+    }
+  };
+
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let askedAt = performance.now();
+    load(PAGE);
+    const stop = onRefresh(() => {
+      clearTimeout(timer);
+      const wait = Math.max(askedAt + GAP_MS - performance.now(), 0);
+      timer = setTimeout(() => {
+        const shown = Math.ceil((scrollY + innerHeight) / ROW / PAGE) * PAGE;
+        if (shown <= FOLLOWED) {
+          askedAt = performance.now();
+          load(Math.max(shown, PAGE));
+        }
+      }, wait);
+    });
+    return () => {
+      clearTimeout(timer);
+      stop();
+    };
+  }, [of]);
+
+  return { list: list.value, more };
+}
+
+export function Sessions() {
+  const usual = "-last";
+  const sort = place.value.sort || usual;
+  const column = ORDERS[sort.replace("-", "")] ?? "last_ts";
+  const order = sort.startsWith("-") ? `-${column}` : column;
+  const question = path("/api/v1/marts/session", {
+    ...usage(place.value, days.value),
+    order,
+  });
+  const { list, more } = useSessions(question);
+  const body = useRef<HTMLTableSectionElement>(null);
+  const { first, end } = useVisible(body, list.rows.length);
+
+  useEffect(() => {
+    if (end >= list.rows.length - PAGE / 2) {
+      more();
+    }
+  }, [end, list.rows.length, list.next]);
+
+  const isEmpty = list.rows.length === 0 && list.of === question && !list.problem;
+  return (
+    <Section
+      title="Sessions"
+      aside={
+        <span class="muted">
+          {count(list.rows.length)}
+          {list.next !== null && " and more"}, active in these days; their figures are of all time
+        </span>
+      }
+    >
+      {list.problem && <Refusal problem={list.problem} />}
+      {isEmpty && <NoCalls />}
+      <div class="scroll">
+        <table
+          aria-label="Sessions"
+          class="long"
+          aria-rowcount={list.next ? -1 : list.rows.length + 1}
+        >
+          <Head columns={COLUMNS} usual={usual} />
+          <tbody ref={body} onKeyDown={walkRows}>
+            <Gap rows={first} />
+            {list.rows.slice(first, end).map((row, index) => (
+              <tr
+                key={idOf(row)}
+                data-key={idOf(row)}
+                aria-rowindex={first + index + 2}
+                onClick={() => go({ view: "sessions", session: idOf(row) })}
+              >
+                {COLUMNS.map((column) => (
+                  <td key={column.key} class={cellClass(column)}>
+                    {column.cell(row)}
+                  </td>
+                ))}
+              </tr>
+            ))}
+            <Gap rows={list.rows.length - end} />
+          </tbody>
+        </table>
+      </div>
+    </Section>
+  );
+}
+
+/** Arrows go from the link of a row to that of its neighbour. */
+export function walkRows(event: KeyboardEvent): void {
+  const row = (event.target as Element).closest("tr");
+  const to = event.key === "ArrowDown" ? row?.nextElementSibling : row?.previousElementSibling;
+  if (event.key !== "ArrowDown" && event.key !== "ArrowUp") {
+    return;
+  }
+  const link = to?.querySelector("a");
+  if (link) {
+    event.preventDefault();
+    link.focus();
+    link.scrollIntoView({ block: "nearest" });
+  }
+}
