@@ -14,6 +14,7 @@ mod http;
 mod ingest;
 mod kill;
 mod monitoring;
+mod packaging;
 mod page;
 mod privacy;
 mod report;

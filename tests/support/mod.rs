@@ -159,6 +159,27 @@ impl Home {
     }
 }
 
+/// Every command that the help shows, by its words, with its help.
+pub(crate) fn commands(home: &Home) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let mut open = vec![vec![]];
+    while let Some(words) = open.pop() {
+        let args: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = home.tallyd(&args);
+        let below = help.split_once("\nCommands:\n").map_or("", |(_, after)| after);
+        let names = below.lines().take_while(|line| !line.is_empty()).filter_map(|line| {
+            line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split(' ').next()
+        });
+        let names: Vec<&str> = names.filter(|name| *name != "help").collect();
+        for name in names.into_iter().rev() {
+            open.push([&words[..], &[name.to_owned()]].concat());
+        }
+        let words = ["tallyd".to_owned()].into_iter().chain(words).collect::<Vec<_>>();
+        all.push((words.join(" "), help));
+    }
+    all
+}
+
 /// A running service.
 pub(crate) struct Service {
     child: Child,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{parse_mart, report, today};
+use crate::commands::{completions, parse_mart, report, today};
 use crate::range::parse_day;
 
 /// Counts what AI coding agents use: reads their logs, keeps the figures in a local SQLite file.
@@ -98,6 +98,17 @@ pub(crate) enum Command {
     Providers(Json),
     /// Effective settings and where each came from
     Config(Json),
+    /// Print what lets a shell complete commands and flags
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: completions::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// The folder they go to, such as ~/.local/share/man/man1
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,8 +3,10 @@
 mod backfill;
 mod backup;
 mod check;
+pub(crate) mod completions;
 mod config;
 mod export;
+mod man;
 mod providers;
 mod rebuild;
 pub(crate) mod report;
@@ -26,6 +28,12 @@ pub(crate) use rebuild::parse_mart;
 pub(crate) use report::{blocks, columns, figure_columns, object, utc};
 
 pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    // What is made from the command line alone is made wherever a package is built, without a home.
+    match &cli.command {
+        Command::Completions { shell } => return completions::run(*shell),
+        Command::Man { folder } => return man::run(folder),
+        _ => {}
+    }
     let mut flags =
         Flags { config: cli.common.config, data_dir: cli.common.data_dir, listen: None };
     if let Command::Run { listen, .. } = &cli.command {
@@ -56,6 +64,8 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(json) => status::run(&config, json),
         Command::Providers(json) => providers::run(&config, json),
         Command::Config(json) => config::run(&config, json),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man { folder } => man::run(&folder),
     }
 }
 
