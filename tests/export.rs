@@ -369,7 +369,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 /// A home with calls of today and yesterday: a minute ago, three hours ago, and so on.
-fn of_these_days() -> Home {
+pub(crate) fn of_these_days() -> Home {
     let home = Home::new();
     let now = jiff::Timestamp::now().as_millisecond();
     let line = |n: i64| {
@@ -432,7 +432,7 @@ fn every_command_of_the_docs_works() {
     fs::create_dir(&shared).unwrap();
     let mut ran = 0;
     for line in blocks("sh").iter().flat_map(|block| block.lines()) {
-        if !line.starts_with("tallyd ") {
+        if line.starts_with("sqlite3 ") && !works(&["sqlite3", "--version"]) {
             continue;
         }
         let line = line.replace("/srv/tallyd", shared.to_str().unwrap());

@@ -6,6 +6,7 @@
 mod agents;
 mod api;
 mod architecture;
+mod book;
 mod corpus;
 mod export;
 mod fault;
