@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::support::faults::{run_by, works};
 use crate::support::{Home, Service, corpus_homes, files, wait};
 
 const CANARY: &str = "canary-7f3a9c1e";
@@ -41,6 +42,48 @@ fn no_word_of_a_prompt_or_a_reply_is_in_the_data_directory() {
     assert_absent(&home, &[CANARY.to_owned()]);
     assert_eq!(service.stop(), 0);
     assert_absent(&home, &[CANARY.to_owned()]);
+}
+
+/// Whatever is called with an address, with that address.
+fn addresses(trace: &str) -> Vec<&str> {
+    trace.lines().filter(|line| line.contains("sa_family=AF_INET")).collect()
+}
+
+#[test]
+fn nobody_is_talked_to_but_on_this_machine() {
+    if !works(&["strace", "-f", "-D", "-o", "/dev/null", "true"]) {
+        return;
+    }
+    let home = Home::new();
+    home.write(".claude/projects/-w/s.jsonl", crate::support::faults::calls(0..9));
+    let traced = |name: &str, args: &[&str]| {
+        let trace = home.path().join(name);
+        let strace = ["strace", "-f", "-D", "-e", "trace=network", "-o", trace.to_str().unwrap()];
+        (run_by(&strace, &home.command(args)), trace)
+    };
+    let (run, of_the_service) = traced("run.trace", &["run", "--listen", "127.0.0.1:0"]);
+    let service = Service::spawn(run);
+    service.wait_ready();
+    assert_eq!(service.get("/").0, 200);
+    for command in [&["status"][..], &["report"], &["today"], &["providers"], &["check"]] {
+        let (mut command, trace) = traced(&format!("{}.trace", command[0]), command);
+        assert!(command.output().unwrap().status.success());
+        for call in addresses(&fs::read_to_string(trace).unwrap()) {
+            assert!(call.contains("inet_addr(\"127.0.0.1\")"), "{call}");
+        }
+    }
+    assert_eq!(service.stop(), 0);
+    let mut trace = String::new();
+    wait("the end of the trace", || {
+        trace = fs::read_to_string(&of_the_service).unwrap();
+        trace.contains("+++ exited with 0 +++")
+    });
+    let calls = addresses(&trace);
+    assert!(calls.iter().any(|call| call.contains("bind(")), "the trace shows how it listens");
+    for call in calls {
+        assert!(call.contains("inet_addr(\"127.0.0.1\")"), "{call}");
+        assert!(!call.contains("connect("), "the service asks nobody: {call}");
+    }
 }
 
 /// Words of real prompts and replies: long ones, so that a chance hit means nothing.
