@@ -9,7 +9,7 @@ use crate::range::parse_day;
 
 /// Counts what AI coding agents use: reads their logs, keeps the figures in a local SQLite file.
 #[derive(Debug, Parser)]
-#[command(name = "tallyd", version, about, arg_required_else_help = true)]
+#[command(name = "tallyd", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
