@@ -124,7 +124,7 @@ function Calls({ calls }: { calls: Call[] }) {
               <th scope="col" class="number extra">
                 cache read
               </th>
-              <th scope="col" class="number">
+              <th scope="col" class="number extra">
                 output
               </th>
               <th scope="col" class="number">
@@ -148,7 +148,7 @@ function Calls({ calls }: { calls: Call[] }) {
                 <td class="number extra">{tokens(call.input_tokens)}</td>
                 <td class="number extra">{tokens(call.cache_create_tokens)}</td>
                 <td class="number extra">{tokens(call.cache_read_tokens)}</td>
-                <td class="number">{tokens(call.output_tokens)}</td>
+                <td class="number extra">{tokens(call.output_tokens)}</td>
                 <td class="number">
                   <CallCost of={call} />
                 </td>
