@@ -131,7 +131,8 @@ function Bars(props: {
       </ul>
       <details class="figures">
         <summary>Figures by {bucket}</summary>
-        <div class="scroll">
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: who has no wheel scrolls it by keys */}
+        <section class="scroll" tabIndex={0} aria-label={`Figures by ${bucket}`}>
           <table aria-label={title}>
             <thead>
               <tr>
@@ -164,7 +165,7 @@ function Bars(props: {
                 .toReversed()}
             </tbody>
           </table>
-        </div>
+        </section>
       </details>
     </>
   );
