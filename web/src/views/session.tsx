@@ -127,7 +127,7 @@ function Calls({ calls }: { calls: Call[] }) {
               <th scope="col" class="number extra">
                 output
               </th>
-              <th scope="col" class="number">
+              <th scope="col" class="number" style={{ width: "84px" }}>
                 cost
               </th>
             </tr>
