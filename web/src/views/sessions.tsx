@@ -123,7 +123,7 @@ interface List {
 
 /** Rows of one question, page after page as they are asked for; changes come in by themselves. */
 function useSessions(of: string): { list: List; more: () => void } {
-  const list = useSignal<List>({ of, rows: [], next: null, problem: undefined });
+  const list = useSignal<List>({ of: "", rows: [], next: null, problem: undefined });
   const isAsking = useRef(false);
   const asked = useRef(of);
   asked.current = of;
