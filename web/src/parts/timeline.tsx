@@ -30,7 +30,7 @@ export function Timeline({ calls }: { calls: Call[] }) {
         role="img"
         aria-label={`Cost of ${calls.length} calls over time: ${money(sum)} in all`}
         ref={holder}
-        style={{ minHeight: HEIGHT }}
+        style={{ minHeight: `${HEIGHT}px` }}
       />
       <ul class="legend">
         <li>
