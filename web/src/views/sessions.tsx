@@ -117,6 +117,7 @@ function idOf({ provider, session_id }: Session): string {
 }
 
 interface List {
+  /** The question that was answered; none at first. */
   of: string;
   rows: Session[];
   next: string | null;
@@ -125,7 +126,7 @@ interface List {
 
 /** Rows of one question, page after page as they are asked for; changes come in by themselves. */
 function useSessions(of: string): { list: List; more: () => void } {
-  const list = useSignal<List>({ of, rows: [], next: null, problem: undefined });
+  const list = useSignal<List>({ of: "", rows: [], next: null, problem: undefined });
   const isAsking = useRef(false);
 
   const more = async () => {
