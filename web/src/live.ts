@@ -100,7 +100,8 @@ function lose(): void {
   connection.value = "lost";
   if (lostAt.value === null) {
     lostAt.value = Date.now();
-    setTimeout(tick, GRACE_MS);
+    // A little later, as clocks are rounded.
+    setTimeout(tick, GRACE_MS + 50);
   }
   refusals = 0;
   later(check, AGAIN_MS);
