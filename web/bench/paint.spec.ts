@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { Page } from "@playwright/test";
+import type { CDPSession, Page } from "@playwright/test";
 import { ZONE } from "../tests/support/home";
 import { Service } from "../tests/support/service";
 import { test } from "../tests/support/test";
@@ -60,6 +60,30 @@ test("opening the overview", async ({ browser }) => {
   }
 });
 
+test("each question by itself", async ({ browser }) => {
+  const page = await (await browser.newContext({ timezoneId: ZONE })).newPage();
+  const asked = new Set<string>();
+  page.on("request", (request) => {
+    if (/\/api\/v1\/(?!stream)/.test(request.url())) asked.add(request.url());
+  });
+  const views = ["", "?view=projects", "?view=models", "?view=providers", "?view=sessions"];
+  const longer = ["?range=year&by=project", "?range=all", "?view=sessions&range=all&sort=-cost"];
+  for (const place of [...views, ...longer]) {
+    await page.goto(`${url}/${place}`);
+    await page.waitForTimeout(1_500);
+  }
+  await page.close();
+  for (const of of asked) {
+    const times: number[] = [];
+    for (let i = 0; i < 50; i += 1) {
+      const begun = performance.now();
+      await (await fetch(of)).arrayBuffer();
+      times.push(performance.now() - begun);
+    }
+    console.log(`  ${decodeURIComponent(of.slice(url.length))}: ${spread(times)}`);
+  }
+});
+
 test("standing idle", async ({ browser }) => {
   const page = await (await browser.newContext({ timezoneId: ZONE })).newPage();
   await visit(page);
@@ -68,9 +92,12 @@ test("standing idle", async ({ browser }) => {
   page.on("request", () => {
     requests += 1;
   });
-  const before = await cpu(page);
+  // One for both looks: a new one begins to count at zero.
+  const client = await page.context().newCDPSession(page);
+  await client.send("Performance.enable");
+  const before = await cpu(client);
   await page.waitForTimeout(IDLE_S * 1_000);
-  const after = await cpu(page);
+  const after = await cpu(client);
   const share = (what: "page" | "service") =>
     `${(((after[what] - before[what]) / IDLE_S) * 100).toFixed(2)} %`;
   const minutes = IDLE_S / 60;
@@ -82,9 +109,7 @@ test("standing idle", async ({ browser }) => {
 });
 
 /** Seconds of processor time so far. */
-async function cpu(page: Page): Promise<{ page: number; service: number }> {
-  const client = await page.context().newCDPSession(page);
-  await client.send("Performance.enable");
+async function cpu(client: CDPSession): Promise<{ page: number; service: number }> {
   const { metrics } = await client.send("Performance.getMetrics");
   const tasks = metrics.find(({ name }) => name === "TaskDuration")?.value ?? 0;
   const stat = service ? readFileSync(`/proc/${service.pid}/stat`, "utf8") : "";
