@@ -284,7 +284,8 @@ test.describe("while the service is away", () => {
     serve,
     faults,
   }) => {
-    faults.allow(OFFLINE);
+    // A service that ends or begins may still or already refuse.
+    faults.allow(OFFLINE, / 503/);
     const { service, made: running } = await serve(demoWorld);
     await page.goto(service.url);
     await quiet(page);
@@ -309,7 +310,7 @@ test.describe("while the service is away", () => {
   });
 
   test("a restart is over before a word of it", async ({ page, serve, faults }) => {
-    faults.allow(OFFLINE);
+    faults.allow(OFFLINE, / 503/);
     const { service } = await serve(empty);
     await page.goto(service.url);
     await quiet(page);
@@ -352,7 +353,7 @@ test.describe("while the service is away", () => {
   });
 
   test("another database may be in its place", async ({ page, serve, faults }) => {
-    faults.allow(OFFLINE);
+    faults.allow(OFFLINE, / 503/);
     const { service } = await serve(demoWorld);
     await page.goto(service.url);
     await quiet(page);
@@ -396,7 +397,7 @@ test.describe("a service that begins", () => {
     serve,
     faults,
   }) => {
-    faults.allow(OFFLINE);
+    faults.allow(OFFLINE, / 503/);
     const { service } = await serve(empty);
     await service.stop();
     many(20_000)(service.home);
@@ -434,7 +435,7 @@ test.describe("the stream", () => {
     serve,
     faults,
   }) => {
-    faults.allow(OFFLINE);
+    faults.allow(OFFLINE, / 503/);
     const { service, made: running } = await serve(demoWorld);
     const detour = await Detour.to(service);
     await page.goto(detour.url);
@@ -454,7 +455,7 @@ test.describe("the stream", () => {
   });
 
   test("may be dead after the machine slept", async ({ page, serve, faults }) => {
-    faults.allow(OFFLINE);
+    faults.allow(OFFLINE, / 503/);
     const { service, made: running } = await serve(demoWorld);
     const detour = await Detour.to(service);
     await page.clock.install();
