@@ -1,6 +1,7 @@
 //! What packages are made of: completions and manual pages name all that the command line knows.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::faults::works;
@@ -113,4 +114,39 @@ fn a_folder_that_cannot_be_written_to_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("cannot write to /dev/null/man1"), "{said}");
+}
+
+#[test]
+fn every_file_of_the_debian_package_is_there_or_made() {
+    if !works(&["python3", "--version"]) {
+        return;
+    }
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("deb");
+    let mut make = Command::new(top.join("packaging/files"));
+    make.args(["x86_64-unknown-linux-gnu", env!("CARGO_BIN_EXE_tallyd")]).arg(&made);
+    let output = make.arg("/usr/bin").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let manifest = std::fs::read_to_string(top.join("crates/daemon/Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let deb = manifest["package"]["metadata"]["deb"].as_table().unwrap();
+    let assets = deb["assets"].as_array().unwrap();
+    let paths = assets.iter().map(|asset| asset[0].as_str().unwrap());
+    for path in paths.filter(|path| *path != "target/release/tallyd") {
+        let place = match path.strip_prefix("../../target/package/deb/") {
+            // Compressed by packaging/deb.
+            Some("changelog.gz") => top.join("CHANGELOG.md"),
+            Some(path) => made.join(path.trim_end_matches("/*.1").trim_end_matches(".gz")),
+            None => top.join("crates/daemon").join(path),
+        };
+        assert!(place.exists(), "{path}: no {}", place.display());
+    }
+    let unit = std::fs::read_to_string(made.join("systemd/tallyd.service")).unwrap();
+    let start: Vec<&str> = unit.lines().filter(|line| line.starts_with("ExecStart=")).collect();
+    assert_eq!(start, ["ExecStart=/usr/bin/tallyd run"]);
+    let licences = std::fs::read_to_string(made.join("third-party-licences.txt")).unwrap();
+    for name in ["rusqlite", "hyper", "tokio"] {
+        assert!(licences.contains(&format!("\n{name} ")), "{name} is in the program");
+    }
 }
