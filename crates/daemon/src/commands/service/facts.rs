@@ -28,33 +28,6 @@ impl Facts {
         Ok(Self { config, binary, variables })
     }
 
-    /// A service of root, or one over the home folder of somebody else, is not what was meant.
-    pub(super) fn refuse_others(&self) -> anyhow::Result<()> {
-        let home = &self.config.env.home;
-        let user = rustix::process::geteuid();
-        if user.is_root() {
-            return Err(refused(
-                "this is a service of one user, and root is none",
-                "run it as the user whose agents are counted, without sudo; for several users of one \
-                 machine there is systemd/tallyd@.service (docs/service.md)",
-            ));
-        }
-        let owner =
-            fs::metadata(home).with_context(|| format!("cannot examine {}", home.display()))?.uid();
-        if owner != user.as_raw() {
-            return Err(refused(
-                format!(
-                    "the home folder {} belongs to user {owner}, and this is user {}",
-                    home.display(),
-                    user.as_raw()
-                ),
-                "`sudo` or `su` kept HOME of somebody else: log in as the user, or use \
-                 `machinectl shell USER@`",
-            ));
-        }
-        Ok(())
-    }
-
     /// A binary among the results of a build goes with the next `cargo clean`.
     pub(super) fn warning(&self) -> Option<String> {
         let folder = self.binary.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists())?;
@@ -65,6 +38,32 @@ impl Facts {
             folder.display()
         ))
     }
+}
+
+/// A service of root, or one over the home folder of somebody else, is not what was meant.
+pub(super) fn refuse_others(home: &Path) -> anyhow::Result<()> {
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        return Err(refused(
+            "this is a service of one user, and root is none",
+            "run it as the user whose agents are counted, without sudo; for several users of one \
+             machine there is systemd/tallyd@.service (docs/service.md)",
+        ));
+    }
+    let owner =
+        fs::metadata(home).with_context(|| format!("cannot examine {}", home.display()))?.uid();
+    if owner != user.as_raw() {
+        return Err(refused(
+            format!(
+                "the home folder {} belongs to user {owner}, and this is user {}",
+                home.display(),
+                user.as_raw()
+            ),
+            "`sudo` or `su` kept HOME of somebody else: log in as the user, or use \
+             `machinectl shell USER@`",
+        ));
+    }
+    Ok(())
 }
 
 /// The variables without which a process of this user would look for logs in other places, or keep

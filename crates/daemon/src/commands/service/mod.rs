@@ -106,9 +106,8 @@ pub(super) fn run(
 ) -> anyhow::Result<ExitCode> {
     match action {
         Action::Install { strict, json } => {
-            let config = Config::load(vars, flags)?;
-            let facts = Facts::gather(config, flags)?;
-            facts.refuse_others()?;
+            facts::refuse_others(&files::home(&vars)?)?;
+            let facts = Facts::gather(Config::load(vars, flags)?, flags)?;
             let mut steps = Steps { json: json.json, told: Vec::new() };
             if cfg!(target_os = "macos") {
                 if *strict {

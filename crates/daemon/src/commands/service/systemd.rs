@@ -152,7 +152,8 @@ fn begin(
     if let Err(e) = manager.must(&[verb, UNIT]) {
         let how = manager.state()?.how_it_ended();
         let hint = if strict && how.contains("226") {
-            "unprivileged user namespaces may be switched off here: install without --strict"
+            "unprivileged user namespaces are switched off here, or this is a container: install \
+             without --strict"
         } else {
             "`tallyd service logs -n 20` shows what it said"
         };
