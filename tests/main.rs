@@ -12,6 +12,7 @@ mod fault;
 mod files;
 mod http;
 mod ingest;
+mod install;
 mod kill;
 mod monitoring;
 mod privacy;

@@ -228,7 +228,9 @@ impl Status {
     fn service_text(&self) -> String {
         let Some((address, health)) = &self.health else {
             return match &self.holder {
-                None => "service   not running (start it with `tallyd run`)\n".to_owned(),
+                None => {
+                    "service   not running (`tallyd service install` keeps it running)\n".to_owned()
+                }
                 Some(holder) if holder.starts_with("tallyd run ") => {
                     let why = self.silence.as_deref().unwrap_or("it does not answer over HTTP");
                     format!("service   {holder} is running, but {why}\n")

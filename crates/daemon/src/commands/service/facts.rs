@@ -27,17 +27,17 @@ impl Facts {
         let variables = variables(&config.env, flags)?;
         Ok(Self { config, binary, variables })
     }
+}
 
-    /// A binary among the results of a build goes with the next `cargo clean`.
-    pub(super) fn warning(&self) -> Option<String> {
-        let folder = self.binary.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists())?;
-        Some(format!(
-            "note: {} will vanish when {} is cleaned; put it where it stays, as `cargo install --path \
-             crates/daemon` does, and install from there",
-            self.binary.display(),
-            folder.display()
-        ))
-    }
+/// A binary among the results of a build goes with the next `cargo clean`.
+pub(super) fn warning(binary: &Path) -> Option<String> {
+    let folder = binary.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists())?;
+    Some(format!(
+        "note: {} will vanish when {} is cleaned; put it where it stays, as `cargo install --path \
+         crates/daemon` does, and install from there",
+        binary.display(),
+        folder.display()
+    ))
 }
 
 /// A service of root, or one over the home folder of somebody else, is not what was meant.
@@ -229,6 +229,15 @@ mod tests {
         let env = Env { home: "/home/ada".into(), vars: BTreeMap::new() };
         let flags = Flags { data_dir: Some("/d".into()), ..Flags::default() };
         assert_eq!(variables(&env, &flags).unwrap()["TALLYD_DATA_DIR"], "/d");
+    }
+
+    #[test]
+    fn a_binary_among_the_results_of_a_build_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = folder.path().join("debug/tallyd");
+        assert_eq!(warning(&binary), None);
+        fs::write(folder.path().join("CACHEDIR.TAG"), "").unwrap();
+        assert!(warning(&binary).unwrap().contains("will vanish"));
     }
 
     #[test]

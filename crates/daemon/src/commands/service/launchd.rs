@@ -84,7 +84,7 @@ impl Agent {
             thread::park_timeout(Duration::from_millis(50));
         };
         steps.tell(told.trim_end())?;
-        if let Some(warning) = facts.warning() {
+        if let Some(warning) = facts::warning(&facts.binary) {
             steps.tell(warning)?;
         }
         steps.tell("next: `tallyd service status`, `tallyd report daily`")?;

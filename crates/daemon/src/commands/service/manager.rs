@@ -123,9 +123,9 @@ impl State {
         self.get("NeedDaemonReload") == "yes"
     }
 
-    /// Whether this is the file that the unit was loaded from.
-    pub(super) fn is_below(&self, file: &Path) -> bool {
-        Path::new(self.get("FragmentPath")) == file
+    /// The file that the unit was loaded from: a package may bring one, too.
+    pub(super) fn file(&self) -> Option<&Path> {
+        Some(self.get("FragmentPath")).filter(|path| !path.is_empty()).map(Path::new)
     }
 
     pub(super) fn pid(&self) -> Option<u64> {

@@ -74,7 +74,7 @@ pub(super) fn install(facts: &Facts, strict: bool, steps: &mut Steps) -> anyhow:
         steps.tell(format!("unchanged: {}", place.unit.display()))?;
     }
     tell_where(config, steps)?;
-    if let Some(warning) = facts.warning() {
+    if let Some(warning) = facts::warning(&facts.binary) {
         steps.tell(warning)?;
     }
     steps.tell(lingering())?;
@@ -223,7 +223,7 @@ pub(super) fn uninstall(
     if text.is_some() {
         manager.must(&["disable", "--now", UNIT])?;
         steps.tell("stopped and disabled")?;
-    } else if state.is_active() && state.is_below(&place.unit) {
+    } else if state.is_active() && state.file() == Some(&place.unit) {
         manager.must(&["stop", UNIT])?;
         steps.tell("stopped")?;
     }
@@ -240,6 +240,9 @@ pub(super) fn uninstall(
         if manager.state()?.has_failed() {
             manager.must(&["reset-failed", UNIT])?;
         }
+    } else if let Some(file) = state.file().filter(|file| file.exists()) {
+        let how = "`systemctl --user disable --now tallyd` switches it off";
+        steps.tell(format!("kept {}, which a package brought: {how}", file.display()))?;
     } else {
         steps.tell("not installed: there is no unit to remove")?;
     }
@@ -257,8 +260,10 @@ pub(super) fn status(
     let home = files::home(&vars)?;
     let manager = Manager::reach()?;
     let place = Place::of(&manager, &home, &files::config_home(&vars, &home))?;
-    let text = files::read(&place.unit)?;
     let state = manager.state()?;
+    let mine = Some(place.unit.as_path()).filter(|unit| unit.exists());
+    let file = mine.or(state.file()).map(Path::to_owned);
+    let text = file.as_deref().map(files::read).transpose()?.flatten();
     let env = providers::Env { home, vars: vars.clone() };
     let shell = facts::variables(&env, flags)?;
     let recorded = text.as_deref().map(unit::recorded);
@@ -266,8 +271,15 @@ pub(super) fn status(
     let binary = text.as_deref().and_then(unit::binary).map(PathBuf::from);
     let is_stale = binary.as_deref().and_then(|binary| is_replaced(&state, binary));
     let config = facts::of_service(vars, flags, text.as_deref().map(unit::recorded));
-    let shown =
-        Shown { place, text, state, drift, binary, is_stale, health: config.map(|c| verdict(&c)) };
+    let shown = Shown {
+        file: file.filter(|_| text.is_some()),
+        strict: place.strict.exists(),
+        state,
+        drift,
+        binary,
+        is_stale,
+        health: config.map(|config| verdict(&config)),
+    };
     if json {
         output::print_json(&shown.as_json())?;
     } else {
@@ -278,8 +290,8 @@ pub(super) fn status(
 }
 
 struct Shown {
-    place: Place,
-    text: Option<String>,
+    file: Option<PathBuf>,
+    strict: bool,
     state: State,
     drift: Vec<String>,
     binary: Option<PathBuf>,
@@ -291,9 +303,9 @@ impl Shown {
     fn as_json(&self) -> Value {
         let state = &self.state;
         json!({
-            "installed": self.text.is_some(),
-            "unit": self.place.unit,
-            "strict": self.place.strict.exists(),
+            "installed": self.file.is_some(),
+            "unit": self.file,
+            "strict": self.strict,
             "enabled": state.is_enabled(),
             "active": state.is_active(),
             "state": state.active(),
@@ -310,13 +322,12 @@ impl Shown {
     }
 
     fn as_text(&self) -> String {
-        let mut text = match &self.text {
+        let mut text = match &self.file {
             None => "unit      none installed (`tallyd service install`)\n".to_owned(),
-            Some(_) => {
+            Some(file) => {
                 let enabled = if self.state.is_enabled() { "enabled" } else { "not enabled" };
-                let sandbox =
-                    if self.place.strict.exists() { ", with the stricter sandbox" } else { "" };
-                format!("unit      {}, {enabled}{sandbox}\n", self.place.unit.display())
+                let sandbox = if self.strict { ", with the stricter sandbox" } else { "" };
+                format!("unit      {}, {enabled}{sandbox}\n", file.display())
             }
         };
         text.push_str(&format!("state     {}\n", self.state.describe()));
