@@ -148,11 +148,13 @@ mod tests {
         let elsewhere = home.path().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         fs::write(elsewhere.join("mine"), "").unwrap();
+        fs::write(elsewhere.join("copy.db"), "").unwrap();
         symlink(&elsewhere, dir.join("scratch")).unwrap();
         symlink(elsewhere.join("mine"), dir.join("tallyd.db-wal")).unwrap();
         let told = purged(&config).unwrap();
         assert!(told[0].starts_with("kept"), "{told:?}");
-        assert!(dir.join("notes.txt").exists() && elsewhere.join("mine").exists());
+        assert!(dir.join("notes.txt").exists() && dir.join("tallyd.db-wal").is_symlink());
+        assert!(elsewhere.join("mine").exists() && elsewhere.join("copy.db").exists());
         assert!(!dir.join("tallyd.db").exists());
 
         fs::rename(dir, home.path().join("moved")).unwrap();

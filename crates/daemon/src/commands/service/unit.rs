@@ -45,7 +45,14 @@ fn fill(template: &str, name: &str, line: &str) -> String {
 
 /// The path of a program, as `ExecStart=` has it.
 fn program(path: &Path) -> anyhow::Result<String> {
-    let text = quoted(text_of(path)?);
+    let text = text_of(path)?;
+    if text.contains(['"', '\'', '\\']) {
+        return Err(refused(
+            format!("systemd runs no program with quotes or backslashes in its path: {text}"),
+            "put the binary where its path has none",
+        ));
+    }
+    let text = quoted(text);
     // A dollar sign would ask for a variable.
     Ok(if text.contains('$') { format!(":{text}") } else { text })
 }
@@ -139,7 +146,10 @@ mod tests {
         check("/a b/tallyd", r#""/a b/tallyd""#);
         check("/100%/tallyd", "/100%%/tallyd");
         check("/$HOME/tallyd", ":/$HOME/tallyd");
-        check(r#"/a"b'\/tallyd"#, r#""/a\"b'\\/tallyd""#);
+        for sign in ["\"", "'", "\\"] {
+            let error = program(Path::new(&format!("/a{sign}b"))).unwrap_err().to_string();
+            assert!(error.contains("quotes or backslashes"), "{error}");
+        }
         assert!(program(Path::new("/a\nb")).unwrap_err().to_string().contains("control"));
     }
 
