@@ -1,6 +1,6 @@
-//! `tallyd service` with a stand-in for the service manager (`tests/systemctl.sh`): what is written,
-//! what the manager is told, what is refused. And the unit that is written, looked at by systemd's own
-//! tools. `tests/systemd/service` does the same with a real one.
+//! `tallyd service` with a stand-in for the service manager (`tests/systemctl.sh`): what is
+//! written, what the manager is told, what is refused. And the unit that is written, looked at by
+//! systemd's own tools. `tests/systemd/service` does the same with a real one.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};

@@ -1,5 +1,5 @@
-//! The files of an installed service, under systemd and launchd alike: written whole, known by their
-//! first lines, removed without following links.
+//! The files of an installed service, under systemd and launchd alike: written whole, known by
+//! their first lines, removed without following links.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -79,7 +79,7 @@ pub(super) fn remove(path: &Path) -> anyhow::Result<bool> {
     }
 }
 
-/// Before anything is taken away: what cannot be purged, or is held by somebody else than the service.
+/// Before anything is taken away: what cannot be purged, or is held by another than the service.
 pub(super) fn refuse_holder(
     config: &Config,
     purge: bool,
@@ -119,8 +119,8 @@ pub(super) fn leave_or_purge(
     Ok(())
 }
 
-/// Runs a command whose output is the user's. Its exit code, and what it said on standard error, which
-/// is passed on, too.
+/// Runs a command whose output is the user's. Its exit code, and what it said on standard error,
+/// which is passed on, too.
 pub(super) fn passed_on(path: &Path, args: &[&str]) -> io::Result<(u8, String)> {
     let mut child = program::command(path, args).stderr(Stdio::piped()).spawn()?;
     let mut said = String::new();

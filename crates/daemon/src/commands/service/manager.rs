@@ -37,8 +37,8 @@ impl Manager {
         Err(if Path::new(BOOTED).is_dir() { no_manager(&complaint) } else { no_systemd() })
     }
 
-    /// The folder for the user's own units: `systemd/user` in that of configuration, if it is one of
-    /// those that the manager looks into. It may have been started with another environment.
+    /// The folder for the user's own units: `systemd/user` in that of configuration, if it is one
+    /// of those that the manager looks into. It may have been started with another environment.
     pub(super) fn folder(&self, home: &Path, config_home: &Path) -> anyhow::Result<PathBuf> {
         let known = format!(" {} ", self.unit_path);
         for config in [config_home, &home.join(".config")] {
@@ -49,8 +49,8 @@ impl Manager {
         }
         Err(refused(
             format!(
-                "your service manager does not look for units below {}: it was started with another \
-                 home folder",
+                "your service manager does not look for units below {}: it was started with \
+                 another home folder",
                 home.display()
             ),
             "log in as the user, or use `machinectl shell USER@`, so that HOME is that of the user",
@@ -73,9 +73,9 @@ impl Manager {
 fn no_systemd() -> anyhow::Error {
     refused(
         "systemd does not run this machine",
-        "have `tallyd run` started by whatever does (runit, OpenRC, s6, supervisord, a container): it \
-         stays in the foreground, logs to standard error, ends cleanly on SIGTERM; exit codes 75 and \
-         78 mean that starting it again does not help",
+        "have `tallyd run` started by whatever does (runit, OpenRC, s6, supervisord, a container): \
+         it stays in the foreground, logs to standard error, ends cleanly on SIGTERM; exit codes \
+         75 and 78 mean that starting it again does not help",
     )
 }
 
@@ -84,9 +84,9 @@ fn no_manager(complaint: &str) -> anyhow::Error {
     refused(
         format!("no service manager of yours can be reached: {complaint}"),
         format!(
-            "in a shell of `su` or `sudo` there is none: log in as the user, or use `machinectl shell \
-             USER@`; where the user never logs in, `sudo loginctl enable-linger USER` starts one, and \
-             `export XDG_RUNTIME_DIR=/run/user/{uid}` reaches it"
+            "in a shell of `su` or `sudo` there is none: log in as the user, or use `machinectl \
+             shell USER@`; where the user never logs in, `sudo loginctl enable-linger USER` starts \
+             one, and `export XDG_RUNTIME_DIR=/run/user/{uid}` reaches it"
         ),
     )
 }

@@ -29,8 +29,8 @@ use facts::Facts;
 pub(crate) enum Action {
     /// Start it now and at every login, and record the variables of this shell that it needs
     Install {
-        /// A stricter sandbox as well: it then reads your home folder and writes its data directory,
-        /// nothing else. Needs unprivileged user namespaces
+        /// A stricter sandbox as well: it then reads your home folder and writes its data
+        /// directory, nothing else. Needs unprivileged user namespaces
         #[arg(long)]
         strict: bool,
         #[command(flatten)]

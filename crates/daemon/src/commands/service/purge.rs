@@ -58,8 +58,8 @@ pub(super) fn purge(config: &Config, steps: &mut Steps) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes the files of a folder, and the folder if that leaves it empty. A link is no file, and what
-/// it points to is not touched.
+/// Removes the files of a folder, and the folder if that leaves it empty. A link is no file, and
+/// what it points to is not touched.
 fn remove_files(folder: &Path, is_ours: impl Fn(&OsStr) -> bool) -> io::Result<()> {
     let is_folder = fs::symlink_metadata(folder).is_ok_and(|data| data.is_dir());
     if !is_folder {

@@ -93,8 +93,8 @@ fn drop_in(config: &Config) -> anyhow::Result<String> {
     unit::strict(dir)
 }
 
-/// Makes the data directory, as the sandbox needs it, and refuses to start a service beside somebody
-/// who holds it.
+/// Makes the data directory, as the sandbox needs it, and refuses to start a service beside
+/// somebody who holds it.
 fn hold_off(config: &Config, state: &State) -> anyhow::Result<()> {
     match DataDir::lock(&config.data_dir) {
         Ok(_) => Ok(()),
@@ -364,7 +364,7 @@ pub(super) fn logs(logs: &Logs) -> anyhow::Result<ExitCode> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(refused(
                 "there is no journalctl here",
-                "without systemd, logs are where whatever runs `tallyd run` puts its standard error",
+                "without systemd, logs are where whatever runs `tallyd run` puts standard error",
             ));
         }
         Err(e) => return Err(e).context("cannot run journalctl"),
@@ -373,7 +373,7 @@ pub(super) fn logs(logs: &Logs) -> anyhow::Result<ExitCode> {
         return Err(refused(
             "you have no access to a journal",
             "where it is kept in memory only, users see their part of it as members of the group \
-             systemd-journal; `Storage=persistent` in journald.conf gives each user a file of their own",
+             systemd-journal; `Storage=persistent` in journald.conf gives each user an own file",
         ));
     }
     Ok(ExitCode::from(code))

@@ -33,7 +33,8 @@ pub(super) fn strict(data_dir: &Path) -> anyhow::Result<String> {
     Ok(fill(STRICT, READ_WRITE, &format!("{READ_WRITE}{path}")))
 }
 
-/// A template under a line that says whose it is, with another text for the line that begins with `name`.
+/// A template under a line that says whose it is, with another text for the line that begins with
+/// `name`.
 fn fill(template: &str, name: &str, line: &str) -> String {
     let lines = template.lines().map(|old| if old.starts_with(name) { line } else { old });
     let lines: Vec<&str> = lines.collect();
