@@ -47,6 +47,12 @@ accuracy logs *options:
     cargo build --release --locked --package daemon
     python3 bench/accuracy.py {{logs}} {{options}}
 
+# The life of an installed service under a real systemd, in a Debian that is booted for it. Needs root,
+# mmdebstrap and systemd-container.
+systemd:
+    cargo build --locked --package daemon
+    tests/systemd/boot tests/systemd/service target/debug/tallyd systemd/tallyd@.service
+
 # Mixed load for some minutes: memory, descriptors and the write-ahead log stay flat, figures exact.
 soak minutes="10":
     cargo bench --bench soak -- --minutes {{minutes}}

@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod http;
 mod ingest;
+mod install;
 mod kill;
 mod monitoring;
 mod packaging;

@@ -1,4 +1,4 @@
-//! The running service: the service manager, signals, locks, the unit file.
+//! The running service: the service manager, signals, locks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,38 +51,6 @@ fn the_service_manager_hears_ready_watchdog_reloading_and_stopping() {
             || std::fs::read_to_string(format!("/proc/{pid}/stat"))
                 .is_ok_and(|s| s.contains(") Z "))
     });
-}
-
-#[test]
-fn the_unit_is_accepted() {
-    if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        println!("skipped: no systemd-analyze here");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let systemd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd");
-    let binary = env!("CARGO_BIN_EXE_tallyd");
-    let unit = std::fs::read_to_string(systemd.join("tallyd.service")).unwrap();
-    let unit = unit.replace("%h/.cargo/bin/tallyd", binary);
-    assert!(unit.contains(binary));
-    let path = folder.path().join("tallyd.service");
-    std::fs::write(&path, unit).unwrap();
-    let strict = folder.path().join("tallyd.service.d");
-    std::fs::create_dir(&strict).unwrap();
-    for with_drop_in in [false, true] {
-        if with_drop_in {
-            std::fs::copy(systemd.join("tallyd-strict.conf"), strict.join("strict.conf")).unwrap();
-        }
-        let output = Command::new("systemd-analyze")
-            .args(["verify", "--user", "--man=no"])
-            .arg(&path)
-            .env("XDG_RUNTIME_DIR", folder.path())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        assert!(!said.contains("tallyd"), "{said}");
-    }
 }
 
 #[test]

@@ -62,15 +62,22 @@ impl Home {
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
             home.uid = Some(NOBODY);
-            // The checkout may lie where only root can go. Another process makes the copy: a child
-            // that a story forks meanwhile would inherit the file open for writing, and a program
-            // that is being written cannot be started.
-            let copy = Command::new("cp")
-                .args([Path::new(env!("CARGO_BIN_EXE_tallyd")), &home.path().join("tallyd")])
-                .status();
-            assert!(copy.unwrap().success());
+            // The checkout may lie where only root can go.
+            home.copy_binary();
         }
         home
+    }
+
+    /// Puts a new copy of the binary in the home folder; commands run that one from now on.
+    pub(crate) fn copy_binary(&self) -> PathBuf {
+        let (new, binary) = (self.path().join("tallyd.new"), self.path().join("tallyd"));
+        // Another process makes the copy: a child that a story forks meanwhile would inherit the
+        // file open for writing, and a program that is being written cannot be started.
+        let copy =
+            Command::new("cp").args([Path::new(env!("CARGO_BIN_EXE_tallyd")), &new]).status();
+        assert!(copy.unwrap().success());
+        fs::rename(new, &binary).unwrap();
+        binary
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -100,10 +107,9 @@ impl Home {
 
     /// `tallyd` with this home, and nothing else of the environment.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = match self.uid {
-            Some(_) => Command::new(self.path().join("tallyd")),
-            None => Command::new(env!("CARGO_BIN_EXE_tallyd")),
-        };
+        let own = self.path().join("tallyd");
+        let common = PathBuf::from(env!("CARGO_BIN_EXE_tallyd"));
+        let mut command = Command::new(if own.exists() { own } else { common });
         command.args(args).env_clear().env("HOME", self.path()).env("TZ", "UTC");
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{completions, parse_mart, report, today};
+use crate::commands::{completions, parse_mart, report, service, today};
 use crate::range::parse_day;
 
 /// Counts what AI coding agents use: reads their logs, keeps the figures in a local SQLite file.
@@ -98,6 +98,11 @@ pub(crate) enum Command {
     Providers(Json),
     /// Effective settings and where each came from
     Config(Json),
+    /// Keep it running: a systemd user unit, or a launchd agent on a Mac
+    Service {
+        #[command(subcommand)]
+        action: service::Action,
+    },
     /// Print what lets a shell complete commands and flags
     Completions {
         /// Which shell

@@ -128,6 +128,9 @@ const KEYS: [Key; 7] = [
     Key { name: "time_zone", kind: Kind::Text, variable: None, default: "" },
 ];
 
+/// Names the configuration file.
+const CONFIG: &str = "TALLYD_CONFIG";
+
 /// Tables of the file beside the plain keys.
 const TABLES: [&str; 3] = ["budgets", "prices", "providers"];
 const PROVIDER_KEYS: [&str; 2] = ["enabled", "roots"];
@@ -148,9 +151,8 @@ impl Config {
             return Err(ConfigError::NoHome(Some(home.clone())));
         }
         let env = Env { home: PathBuf::from(home), vars };
-        let asked = flags.config.clone().or_else(|| env.var("TALLYD_CONFIG").map(PathBuf::from));
-        let must_exist = asked.is_some();
-        let file = asked.unwrap_or_else(|| config_home(&env).join("tallyd/config.toml"));
+        let must_exist = flags.config.is_some() || env.var(CONFIG).is_some();
+        let file = flags.config.clone().unwrap_or_else(|| file_of(&env));
         let table = read_table(&file, must_exist)?;
         let layers = Layers { env: &env, flags, file: &file, table: table.as_ref() };
         layers.check_keys()?;
@@ -548,8 +550,35 @@ fn read_table(path: &Path, must_exist: bool) -> Result<Option<Table>, ConfigErro
     })
 }
 
+/// What the environment decides about settings, whatever the file says.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Footing {
+    pub(crate) file: PathBuf,
+    data_home: PathBuf,
+    settings: Vec<Option<String>>,
+    /// The system's zone is told by it, too.
+    zone: Option<String>,
+}
+
+impl Footing {
+    pub(crate) fn of(env: &Env) -> Self {
+        let variable = |name| env.var(name).map(str::to_owned);
+        Self {
+            file: file_of(env),
+            data_home: data_home(env),
+            settings: KEYS.iter().map(|key| key.variable.and_then(variable)).collect(),
+            zone: variable("TZ"),
+        }
+    }
+}
+
+fn file_of(env: &Env) -> PathBuf {
+    let named = env.var(CONFIG).map(PathBuf::from);
+    named.unwrap_or_else(|| config_home(env).join("tallyd/config.toml"))
+}
+
 /// Where configuration files live.
-fn config_home(env: &Env) -> PathBuf {
+pub(crate) fn config_home(env: &Env) -> PathBuf {
     if cfg!(target_os = "macos") {
         return env.home.join("Library/Application Support");
     }

@@ -18,6 +18,11 @@ use crate::config::Config;
 /// now does not stand behind a long backfill, and a few megabytes.
 const QUEUE_ROWS: u32 = 6_144;
 
+/// The folders that ingest has in the data directory: for a file that proves that events arrive, and for
+/// copies of databases.
+pub(crate) const CANARY: &str = "canary";
+pub(crate) const SCRATCH: &str = "scratch";
+
 /// Opens the database in a locked data directory.
 pub(crate) fn open_store(config: &Config, dir: DataDir) -> anyhow::Result<Store> {
     let options = Options {
@@ -70,8 +75,8 @@ impl Ingest {
             max_line: config.max_line,
             // One that cannot be asked is not there, and is waited for.
             is_remote: |path| store::is_remote(path).unwrap_or(false),
-            canary: Some(config.data_dir.join("canary")),
-            scratch: Some(config.data_dir.join("scratch")),
+            canary: Some(config.data_dir.join(CANARY)),
+            scratch: Some(config.data_dir.join(SCRATCH)),
             now_ms,
         };
         let runtime = tokio::runtime::Handle::current();

@@ -63,7 +63,7 @@ impl io::Write for Stderr {
     }
 }
 
-fn say(text: impl Into<Vec<u8>>) {
+pub(crate) fn say(text: impl Into<Vec<u8>>) {
     // When nobody reads there is nobody left to tell.
     _ = SAID.try_send(Said::Text(text.into()));
 }

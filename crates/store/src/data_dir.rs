@@ -1,5 +1,6 @@
 //! The folder the database lives in: private, on a local disk, and held by one instance.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt as _, OpenOptionsExt, PermissionsExt as _};
@@ -72,6 +73,12 @@ impl DataDir {
     /// Whether the folder lets others than its owner in: one that was there before keeps its mode.
     pub fn is_open_to_others(&self) -> io::Result<bool> {
         Ok(fs::metadata(&self.path)?.permissions().mode() & 0o077 != 0)
+    }
+
+    /// Whether a file of this name in a data directory is the database or belongs to it: its log, its
+    /// lock, what was put aside of it.
+    pub fn is_named(name: &OsStr) -> bool {
+        name.to_str().is_some_and(|name| name.starts_with(DATABASE))
     }
 
     pub fn path(&self) -> &Path {

@@ -11,6 +11,7 @@ mod providers;
 mod rebuild;
 pub(crate) mod report;
 mod reprice;
+pub(crate) mod service;
 mod status;
 pub(crate) mod today;
 
@@ -39,6 +40,10 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Run { listen, .. } = &cli.command {
         flags.listen.clone_from(listen);
     }
+    if let Command::Service { action } = &cli.command {
+        // It can be removed with a configuration that is wrong.
+        return service::run(environment(), &flags, action);
+    }
     let config = Config::load(environment(), &flags)?;
     match cli.command {
         Command::Run { log_format, .. } => {
@@ -64,6 +69,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(json) => status::run(&config, json),
         Command::Providers(json) => providers::run(&config, json),
         Command::Config(json) => config::run(&config, json),
+        Command::Service { action } => service::run(config.env.vars, &flags, &action),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { folder } => man::run(&folder),
     }

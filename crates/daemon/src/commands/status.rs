@@ -43,16 +43,32 @@ struct Stored {
     unpriced: Vec<(String, i64)>,
 }
 
+/// What a service says of itself: the first lines of `tallyd status`.
+pub(super) struct Verdict {
+    pub(super) json: Value,
+    pub(super) text: String,
+}
+
+impl Verdict {
+    /// Whether it said where it listens, or why it does not.
+    pub(super) fn is_known(&self) -> bool {
+        !self.json["address"].is_null() || !self.json["silence"].is_null()
+    }
+}
+
+pub(super) fn verdict(config: &Config) -> Verdict {
+    let status = Status::of_service(config);
+    let json = json!({
+        "address": status.health.as_ref().map(|(address, _)| address.to_string()),
+        "silence": status.silence,
+        "health": status.health.as_ref().map(|(_, health)| health),
+        "data_dir": config.data_dir,
+    });
+    Verdict { json, text: status.service_text() }
+}
+
 pub(super) fn run(config: &Config, json: Json) -> anyhow::Result<ExitCode> {
-    let holder = DataDir::holder(&config.data_dir);
-    // What a killed service left behind is nobody's address, or a stranger's by now.
-    let is_held = holder.is_some();
-    let status = Status {
-        holder,
-        health: if is_held { ask(config) } else { None },
-        silence: if is_held { silence(config) } else { None },
-        stored: stored(config)?,
-    };
+    let status = Status { stored: stored(config)?, ..Status::of_service(config) };
     if json.json {
         output::print_json(&status.as_json(config))?;
     } else {
@@ -117,6 +133,19 @@ fn silence(config: &Config) -> Option<String> {
 }
 
 impl Status {
+    /// Without what is stored.
+    fn of_service(config: &Config) -> Self {
+        let holder = DataDir::holder(&config.data_dir);
+        // What a killed service left behind is nobody's address, or a stranger's by now.
+        let is_held = holder.is_some();
+        Self {
+            holder,
+            health: if is_held { ask(config) } else { None },
+            silence: if is_held { silence(config) } else { None },
+            stored: None,
+        }
+    }
+
     fn as_json(&self, config: &Config) -> Value {
         let stored = self.stored.as_ref();
         json!({
@@ -199,7 +228,9 @@ impl Status {
     fn service_text(&self) -> String {
         let Some((address, health)) = &self.health else {
             return match &self.holder {
-                None => "service   not running (start it with `tallyd run`)\n".to_owned(),
+                None => {
+                    "service   not running (`tallyd service install` keeps it running)\n".to_owned()
+                }
                 Some(holder) if holder.starts_with("tallyd run ") => {
                     let why = self.silence.as_deref().unwrap_or("it does not answer over HTTP");
                     format!("service   {holder} is running, but {why}\n")
