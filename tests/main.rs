@@ -17,6 +17,7 @@ mod monitoring;
 mod privacy;
 mod report;
 mod reprice;
+mod restore;
 mod service;
 mod settings;
 mod stream;

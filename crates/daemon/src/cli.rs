@@ -90,6 +90,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         json: Json,
     },
+    /// Put a backup in the place of the database, which is set aside; without FILE: list the backups
+    /// beside it
+    Restore {
+        /// A copy made by `tallyd backup`, or one that an upgrade has left
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        json: Json,
+    },
     /// Verify the database: integrity, cells, marts; exit 1 if anything differs
     Check(Json),
     /// Is it running, how fresh is it, what was found

@@ -28,6 +28,7 @@ mod reader;
 mod recompute;
 mod report;
 mod reprice;
+mod restore;
 mod row;
 mod so_far;
 mod writer;
@@ -61,6 +62,7 @@ pub use reader::{
 };
 pub use report::{Dimension, Figures, Report, ReportQuery, ReportRow, SessionFacts, SortBy};
 pub use reprice::{Repriced, Which};
+pub use restore::{Candidate, Contents, RestoreError, Restored, backups, restore};
 pub use writer::{
     Histogram, Job, JobSender, LastError, MartStatus, QueueState, Refreshed, Stopped, Writer,
     WriterHandle, WriterStatus,

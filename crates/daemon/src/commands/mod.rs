@@ -9,6 +9,7 @@ mod providers;
 mod rebuild;
 pub(crate) mod report;
 mod reprice;
+mod restore;
 mod status;
 pub(crate) mod today;
 
@@ -52,6 +53,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Today(arguments) => today::run(&config, &arguments),
         Command::Export { what } => export::run(&config, what),
         Command::Backup { file, force, json } => backup::run(&config, &file, force, json),
+        Command::Restore { file, json } => restore::run(&config, file.as_deref(), json),
         Command::Check(json) => check::run(&config, json),
         Command::Status(json) => status::run(&config, json),
         Command::Providers(json) => providers::run(&config, json),
