@@ -7,6 +7,7 @@ mod agents;
 mod api;
 mod architecture;
 mod corpus;
+mod doctor;
 mod export;
 mod fault;
 mod files;

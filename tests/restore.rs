@@ -118,10 +118,15 @@ fn a_log_of_the_database_before_is_not_taken_for_that_of_the_restored_one() {
     service.kill();
     let wal = home.data_dir().join("tallyd.db-wal");
     assert!(fs::metadata(&wal).unwrap().len() > 0, "what was written last is in the log alone");
+    // The log stays while anybody has the database open.
+    let idle = look(&database(&home)).unwrap();
+    assert_eq!(integer(&idle, ROWS), 260);
     home.tallyd(&["restore", backup.to_str().unwrap()]);
     assert!(!wal.exists());
     assert_eq!(integer(&home.database(), ROWS), 200);
     home.tallyd(&["check"]);
+    assert_eq!(integer(&idle, ROWS), 260, "it goes on with what it has");
+    drop(idle);
     let aside = beside(&home, ".replaced-");
     assert_eq!(integer(&look(&aside[0]).unwrap(), ROWS), 260, "nothing of it is lost");
     home.tallyd(&["backfill"]);

@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Check(Json),
     /// Is it running, how fresh is it, what was found
     Status(Json),
+    /// Look at everything that could be wrong, and say what to do; exit 1 if anything is
+    Doctor(Json),
     /// Which agents are supported, where their logs are looked for, what was found
     Providers(Json),
     /// Effective settings and where each came from

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::connection::Failure;
+
 /// The database cannot be opened or can no longer be written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -104,6 +106,15 @@ impl StoreError {
                 Fault::Config
             }
             _ => Fault::Fatal,
+        }
+    }
+
+    /// Whether the file itself is not sound.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sqlite { source, .. } => Failure::of(source) == Failure::Damaged,
+            _ => false,
         }
     }
 

@@ -4,6 +4,7 @@ mod backfill;
 mod backup;
 mod check;
 mod config;
+mod doctor;
 mod export;
 mod providers;
 mod rebuild;
@@ -32,8 +33,13 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Run { listen, .. } = &cli.command {
         flags.listen.clone_from(listen);
     }
-    let config = Config::load(environment(), &flags)?;
+    let config = match (&cli.command, Config::load(environment(), &flags)) {
+        // What is wrong with the configuration is one of its findings.
+        (Command::Doctor(json), Err(_)) => return doctor::run(environment(), &flags, *json),
+        (_, config) => config?,
+    };
     match cli.command {
+        Command::Doctor(json) => doctor::run(config.env.vars, &flags, json),
         Command::Run { log_format, .. } => {
             run::init_logs(&config, log_format)?;
             let runtime = runtime()?;

@@ -34,7 +34,7 @@ fn restore(config: &Config, file: &Path, json: Json) -> anyhow::Result<()> {
     progress.clear();
     let (Restored { bytes, contents, aside }, elapsed) = (restored?, started.elapsed());
     if json.json {
-        return Ok(output::print_json(&json!({
+        return output::print_json(&json!({
             "file": file,
             "bytes": bytes,
             "schema": contents.schema,
@@ -42,7 +42,7 @@ fn restore(config: &Config, file: &Path, json: Json) -> anyhow::Result<()> {
             "newest_ts_ms": contents.newest_ts_ms,
             "set_aside": aside,
             "total_ms": elapsed.as_secs_f64() * 1e3,
-        }))?);
+        }));
     }
     let newest = contents.newest_ts_ms.map_or_else(|| "-".to_owned(), time);
     let aside = aside.map_or_else(|| "there was none".into(), |path| path.display().to_string());
@@ -73,10 +73,10 @@ fn newest_good(found: &[Candidate]) -> Option<&Candidate> {
 fn list(config: &Config, json: Json) -> anyhow::Result<()> {
     let found = store::backups(&config.data_dir)?;
     if json.json {
-        return Ok(output::print_json(&json!({
+        return output::print_json(&json!({
             "backups": found.iter().map(as_json).collect::<Vec<_>>(),
             "newest_good": newest_good(&found).map(|candidate| &candidate.path),
-        }))?);
+        }));
     }
     if found.is_empty() {
         return Ok(output::print(&format!(
