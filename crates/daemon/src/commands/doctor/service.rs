@@ -15,7 +15,11 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How a service is started anew, however it was started.
 fn restart(look: &Look) -> String {
     let id = look.service.process.as_ref().map_or(0, |process| process.id);
-    format!("under systemd: systemctl --user restart tallyd\nelse: kill {id}, then `tallyd run`")
+    let managed = match cfg!(target_os = "macos") {
+        true => "under launchd: launchctl kickstart -k gui/$(id -u)/dev.tallyd",
+        false => "under systemd: systemctl --user restart tallyd",
+    };
+    format!("{managed}\nelse: kill {id}, then `tallyd run`")
 }
 
 pub(super) fn running(look: &Look) -> Vec<Finding> {
@@ -37,7 +41,7 @@ pub(super) fn running(look: &Look) -> Vec<Finding> {
                 Finding::new(ABOUT, Mark::Problem, seen, "it counts all the same; see `port`")
             }
             None => {
-                let seen = format!("{holder} is running, but does not answer");
+                let seen = format!("{holder} is running, but does not answer (yet)");
                 Finding::new(ABOUT, Mark::Problem, seen, restart(look))
             }
         },
@@ -48,7 +52,7 @@ pub(super) fn port(look: &Look) -> Vec<Finding> {
     const ABOUT: &str = "port";
     let listen = look.config.listen;
     let who = match &look.service.stranger {
-        None if look.service.health.is_some() => {
+        None if look.service.health.as_ref().is_some_and(|(address, _)| *address == listen) => {
             return vec![Finding::ok(ABOUT, format!("{listen} is this service's"))];
         }
         None => return vec![Finding::ok(ABOUT, format!("{listen} is free"))],
