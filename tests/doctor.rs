@@ -458,3 +458,20 @@ fn logs_that_cannot_be_understood_and_what_the_service_warns_of_are_named() {
     report.has("health", "warning", &["configuration:reload: ", "journalctl --user -u tallyd"]);
     assert_eq!(service.stop(), 0);
 }
+
+#[test]
+fn every_finding_stands_in_the_documentation() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let docs = fs::read_to_string(top.join("docs/operating.md")).unwrap();
+    let rows = docs.lines().filter_map(|line| line.strip_prefix("| ")).skip(2);
+    let mut told: Vec<&str> = rows.filter_map(|row| row.split(" | ").next()).collect();
+    told.retain(|about| !about.is_empty() && !about.starts_with('|'));
+    let sources = files(&top.join("crates/daemon/src/commands/doctor"));
+    let sources: String = sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let known = sources.split("const ABOUT: &str = \"").skip(1);
+    let mut known: Vec<&str> = known.filter_map(|text| text.split('"').next()).collect();
+    told.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(told, known);
+    assert!(known.len() > 20);
+}

@@ -223,3 +223,23 @@ fn without_a_file_the_backups_beside_the_database_are_listed_and_left_as_they_ar
     assert!(said.contains("tallyd.db.monday\n") && said.contains("the newest good one"), "{said}");
     assert_eq!(strings(&home.database(), "PRAGMA quick_check"), ["ok"]);
 }
+
+/// Lines like `    tallyd restore   what it does`, in their order.
+#[test]
+fn the_commands_of_the_documentation_work() {
+    let docs = include_str!("../docs/operating.md");
+    let home = Home::new();
+    home.write(LOG, calls(0..20));
+    home.tallyd(&["backfill"]);
+    let plain = docs.lines().filter_map(|line| line.strip_prefix("    tallyd "));
+    let commands: Vec<&str> = plain.filter_map(|line| line.split("   ").next()).collect();
+    assert!(commands.len() >= 9, "{commands:?}");
+    for line in commands {
+        let mut command = home.command(&line.split(' ').collect::<Vec<_>>());
+        // Another tallyd may have the port.
+        let output = command.current_dir(home.path()).env("TALLYD_LISTEN", "127.0.0.1:0").output();
+        let output = output.unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{line}: {output:?}");
+    }
+    assert_nothing_lost(&home, "after all of that");
+}
