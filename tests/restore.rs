@@ -4,10 +4,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::support::faults::{assert_nothing_lost, call, calls};
+use crate::support::faults::{assert_nothing_lost, call, calls, works};
 use crate::support::whole::{database, look};
 use crate::support::{Home, Service, files, integer, strings};
 
@@ -222,6 +223,34 @@ fn without_a_file_the_backups_beside_the_database_are_listed_and_left_as_they_ar
     let said = home.tallyd(&["restore"]);
     assert!(said.contains("tallyd.db.monday\n") && said.contains("the newest good one"), "{said}");
     assert_eq!(strings(&home.database(), "PRAGMA quick_check"), ["ok"]);
+}
+
+#[test]
+fn a_disk_that_is_full_keeps_the_database_that_is_there() {
+    const STORY: &str = "
+        set -e; mount -t tmpfs -o size=6m,mode=700 none $1
+        $2 backfill --data-dir $1 >/dev/null; $2 backup $3 --data-dir $1 >/dev/null
+        head -c 100000000 /dev/zero >$1/ballast 2>/dev/null || true
+        if $2 restore $3 --data-dir $1; then exit 9; fi
+        ls $1 | grep -v -e ballast -e wal -e shm -e lock
+        $2 check --data-dir $1; rm $1/ballast
+        $2 restore $3 --data-dir $1 >/dev/null; $2 check --data-dir $1";
+    if !works(&["unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"]) {
+        return;
+    }
+    let home = Home::new();
+    home.write(LOG, calls(0..3_000));
+    let (disk, backup) = (home.path().join("disk"), home.path().join("backup.db"));
+    fs::create_dir(&disk).unwrap();
+    let tallyd = home.command(&[]);
+    let mut story = Command::new("unshare");
+    story.args(["-Urm", "sh", "-c", STORY, "sh"]).arg(&disk).arg(tallyd.get_program()).arg(&backup);
+    story.env_clear().env("HOME", home.path()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output = story.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.starts_with("tallyd.db\nsound: "), "nothing else is left: {said}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("full"), "{output:?}");
 }
 
 /// Lines like `    tallyd restore   what it does`, in their order.

@@ -95,7 +95,10 @@ fn list(config: &Config, json: Json) -> anyhow::Result<()> {
     let mut said = table(&columns, &found.iter().map(row).collect::<Vec<_>>());
     said.push_str(&match newest_good(&found) {
         Some(good) => format!("\nthe newest good one: tallyd restore {}\n", good.path.display()),
-        None => "\nnone of them can be restored, or was made as a backup\n".to_owned(),
+        None if found.iter().any(|candidate| candidate.contents.is_ok()) => {
+            "\nno backups; what a restore has set aside is taken back by its name\n".to_owned()
+        }
+        None => "\nnone of them can be restored\n".to_owned(),
     });
     Ok(output::print(&said)?)
 }
