@@ -86,8 +86,10 @@ impl Description {
 }
 
 /// Paths as they are described, and requests for them.
-const REQUESTS: [(&str, &str, &str); 69] = [
+const REQUESTS: [(&str, &str, &str); 71] = [
     ("/", "/?since=2026-09-01&view=what", ""),
+    ("/plain", "/plain", ""),
+    ("/plain", "/plain?since=2026-09-01", ""),
     ("/livez", "/livez", ""),
     ("/readyz", "/readyz", ""),
     ("/health", "/health", ""),

@@ -15,6 +15,7 @@ mod http;
 mod ingest;
 mod kill;
 mod monitoring;
+mod page;
 mod privacy;
 mod report;
 mod reprice;

@@ -8,12 +8,28 @@ use crate::table::{Table, Wanted};
 
 const MARTS: [&str; 5] = ["daily", "session", "project", "provider_day", "model_day"];
 
-/// The first page of each mart, over one connection.
+/// What else a page of figures asks, and how long that may take in 99 of 100 cases.
+const QUESTIONS: [(&str, f64); 10] = [
+    ("marts/session?order=-last_ts", 3.0),
+    ("marts/session?order=-cost_usd&limit=200", 20.0),
+    ("report?by=day", 20.0),
+    ("report?by=day&by=model", 20.0),
+    ("report?by=day&by=model&project=/w/7", 20.0),
+    ("report?by=model&project=/w/7", 20.0),
+    ("report?by=project&since=2021-06-20", 20.0),
+    ("report?by=session&since=2021-06-20&order=-cost_usd", 20.0),
+    ("summary", 20.0),
+    ("providers", 20.0),
+];
+
+/// The first page of each mart and other questions, over one connection.
 pub(crate) fn over_http(history: &mut History, table: &mut Table, times: usize) {
     history.serve(table, |_, table, service| {
         let mut client = Client::of(&service.address).unwrap();
-        for mart in MARTS {
-            let path = format!("/api/v1/marts/{mart}");
+        let marts = MARTS.map(|mart| (format!("marts/{mart}"), 5.0));
+        let others = QUESTIONS.map(|(question, most)| (question.to_owned(), most));
+        for (question, most) in marts.into_iter().chain(others) {
+            let path = format!("/api/v1/{question}");
             let ask = |_| {
                 let begun = Instant::now();
                 let status = client.get(&path).unwrap();
@@ -21,7 +37,7 @@ pub(crate) fn over_http(history: &mut History, table: &mut Table, times: usize) 
                 millis(begun.elapsed())
             };
             let samples = (0..times).map(ask).collect();
-            table.add(format!("GET {path}"), "ms", &[Wanted::P99(5.0)], samples);
+            table.add(format!("GET {path}"), "ms", &[Wanted::P99(most)], samples);
         }
     });
 }

@@ -1,8 +1,8 @@
 //! Builds the page in `web/` where Node.js is there, and lists its files for `http/assets.rs`.
 //!
-//! Without the page the binary is whole, too: it serves a plain one. So nothing that goes wrong with
-//! Node.js ends the build; it is told as a warning. All work is done below `OUT_DIR`, none in the
-//! source tree.
+//! Without the page the binary is whole, too: it serves a plain one. So nothing that goes wrong
+//! with Node.js ends the build; it is told as a warning. All work is done below `OUT_DIR`, none in
+//! the source tree.
 
 use std::fmt::Write as _;
 use std::io;
@@ -113,7 +113,7 @@ fn install(copy: &Path, log: &Path) -> Result<(), Trouble> {
     if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    // No package's own script runs, and an unreachable registry does not hold up the build for long.
+    // No package's own script runs, and an unreachable registry does not hold up the build.
     let quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000"];
     let mut ci = Command::new("npm");
     ci.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]);

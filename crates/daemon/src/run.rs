@@ -222,7 +222,7 @@ impl Service {
             Listening::Refused { .. } => listening.describe(),
         };
         if let Listening::At(_) = listening {
-            tracing::info!("{}", listening.describe());
+            tracing::info!("{} (the page: open it in a browser)", listening.describe());
         }
         let file = address_file(&self.config.data_dir);
         if let Err(e) = write_private(&file, &left) {

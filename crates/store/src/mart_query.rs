@@ -74,7 +74,7 @@ pub(crate) fn page(
 
 /// A [`MartQuery`] in SQL.
 #[derive(Debug)]
-struct Select {
+pub(crate) struct Select {
     conditions: Vec<String>,
     values: Vec<Value>,
     /// The columns that rows are sorted by.
@@ -83,7 +83,7 @@ struct Select {
 }
 
 impl Select {
-    fn of(query: &MartQuery, filter: &Resolved, zone: &Zone) -> Result<Self, ReadError> {
+    pub(crate) fn of(query: &MartQuery, filter: &Resolved, zone: &Zone) -> Result<Self, ReadError> {
         let mut select = Self::ordered(query)?;
         (select.conditions, select.values) = filter.conditions_on(query.mart, zone)?;
         if let Some(cursor) = &query.cursor {
@@ -153,26 +153,43 @@ impl Select {
         self.sorted_by.iter().map(key).collect()
     }
 
-    fn sql(&self, query: &MartQuery) -> String {
+    pub(crate) fn sql(&self, query: &MartQuery) -> String {
         let table = query.mart.name;
         let mut which = String::new();
         if !self.conditions.is_empty() {
             which = format!(" WHERE {}", self.conditions.join(" AND "));
         }
         let direction = if self.descending { " DESC" } else { "" };
-        let keys: Vec<_> = self.keys().iter().map(|key| format!("{key}{direction}")).collect();
-        let order = format!(" ORDER BY {}", keys.join(", "));
+        let directed = |columns: &[&str]| {
+            let columns: Vec<_> = columns.iter().map(|of| format!("{of}{direction}")).collect();
+            columns.join(", ")
+        };
+        let keys = self.keys();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let order = format!("ORDER BY {}", directed(&keys));
         // One row more than asked for tells whether there is a next page.
-        let limit = format!(" LIMIT {}", query.limit.saturating_add(1));
+        let limit = format!("LIMIT {}", query.limit.saturating_add(1));
         if query.order.is_none() {
-            return format!("SELECT * FROM {table}{which}{order}{limit}");
+            return format!("SELECT * FROM {table}{which} {order} {limit}");
         }
-        // All rows are sorted: only those of the page are read whole.
-        let grain = query.mart.grain.join(", ");
-        format!(
-            "SELECT * FROM {table} WHERE ({grain}) IN
-                (SELECT {grain} FROM {table}{which}{order}{limit}){order}"
-        )
+        // Only the rows of the page are read whole.
+        let (grain, by_key) = (query.mart.grain.join(", "), query.mart.key_index());
+        let of_page = match query.mart.index_on(self.sorted_by[0]) {
+            Some(index) => {
+                format!("SELECT {grain} FROM {table} INDEXED BY {index}{which} {order} {limit}")
+            }
+            // The first rows of an order are kept while all are gone through: in the direction of
+            // the order, so that not each of many equal ones takes the place of the one before.
+            None => format!(
+                "SELECT {grain} FROM (
+                    SELECT {grain}, {key} AS sorted FROM {table} INDEXED BY {by_key}{which}
+                    ORDER BY {by_grain} LIMIT -1)
+                 ORDER BY sorted{direction}, {by_grain} {limit}",
+                key = keys[0],
+                by_grain = directed(query.mart.grain),
+            ),
+        };
+        format!("SELECT * FROM {table} INDEXED BY {by_key} WHERE ({grain}) IN ({of_page}) {order}")
     }
 
     fn page(&self, db: &Connection, query: &MartQuery) -> rusqlite::Result<MartPage> {

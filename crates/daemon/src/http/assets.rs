@@ -10,9 +10,9 @@ use hyper::header::{
 };
 
 use super::entity_tag::{EntityTag, Known};
-use super::{Response, with_body};
+use super::{Response, plain, with_body};
 
-/// What the page may load and do: only what comes from here. Text that is no script cannot become one.
+/// What the page may load and do: only what comes from here, and text cannot become a script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
@@ -41,7 +41,11 @@ impl Assets {
 
     /// The page, if it was built, and the files of the plain one.
     pub(super) fn built() -> Self {
-        Self::of(PAGE.iter().copied())
+        Self::of(PAGE.iter().copied().chain([plain::STYLE]))
+    }
+
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.iter().any(|(file, _)| file.path == path)
     }
 
     /// The answer with the file at a path, if there is one.
@@ -152,6 +156,17 @@ mod tests {
         assert_eq!(reply.header("cross-origin-resource-policy"), Some("same-origin"), "{reply:?}");
         assert_eq!(reply.header("cross-origin-opener-policy"), Some("same-origin"), "{reply:?}");
         assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{reply:?}");
+    }
+
+    #[test]
+    fn the_whole_page_is_small_and_there_in_every_form() {
+        let sizes = PAGE.iter().map(|file| file.brotli.unwrap_or(file.plain).len());
+        assert!(sizes.sum::<usize>() < 300_000, "the page takes long to load");
+        for file in PAGE.iter().filter(|file| file.path == "/" || file.path.starts_with("/assets/"))
+        {
+            let is_text = file.kind.starts_with("text/");
+            assert_eq!(file.gzip.is_some() && file.brotli.is_some(), is_text, "{}", file.path);
+        }
     }
 
     #[tokio::test]

@@ -197,7 +197,9 @@ fn writer(live: &Live, moment: Moment, checks: &mut Checks) {
     database(&status, moment, checks);
 
     let count = status.unpriced.len();
-    let models = list(&status.unpriced, |(model, calls)| format!("{model} ({calls} calls)"));
+    let models = list(&status.unpriced, |(model, calls)| {
+        format!("{model} ({})", text::counted(*calls, "call"))
+    });
     let output = (count > 0).then(|| format!("no price is known for {models}"));
     let calls: i64 = status.unpriced.iter().map(|(_, calls)| calls).sum();
     let check = Check::new(seen_ms, count, "models").with("calls", calls);

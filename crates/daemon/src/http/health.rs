@@ -70,8 +70,8 @@ pub(super) enum Verdict {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    status: Verdict,
+pub(super) struct Report {
+    pub(super) status: Verdict,
     version: &'static str,
     description: &'static str,
     /// The data directory: it tells this service from another one on the same machine.
@@ -85,7 +85,7 @@ struct Report {
 pub(super) type Checks = BTreeMap<&'static str, Vec<Check>>;
 
 impl Report {
-    fn of(live: &Live) -> Self {
+    pub(super) fn of(live: &Live) -> Self {
         let checks = checks::all(live);
         let worst = checks.values().flatten().map(|check| check.status).max();
         Self {
@@ -96,6 +96,22 @@ impl Report {
             notes: probes::describe(live).into_iter().collect(),
             checks,
         }
+    }
+
+    /// What does not pass, in words.
+    pub(super) fn concerns(&self) -> impl Iterator<Item = String> {
+        let all =
+            self.checks.iter().flat_map(|(name, checks)| checks.iter().map(move |c| (name, c)));
+        all.filter(|(_, check)| check.status != Verdict::Pass).map(|(name, check)| {
+            let of = check.component_id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
+            format!("{name}{of}: {}", check.output.as_deref().unwrap_or_default())
+        })
+    }
+
+    /// What a check that passes has to say all the same.
+    pub(super) fn said_by(&self, name: &str) -> impl Iterator<Item = &str> {
+        let checks = self.checks.get(name).into_iter().flatten();
+        checks.filter(|c| c.status == Verdict::Pass).filter_map(|check| check.output.as_deref())
     }
 }
 

@@ -18,6 +18,7 @@ mod hub;
 mod marts;
 mod metrics;
 mod openapi;
+mod plain;
 mod probes;
 mod providers;
 mod query;
@@ -57,8 +58,9 @@ use readers::Readers;
 type Response = hyper::Response<Body>;
 
 /// Every path that is answered, for those who ask for another.
-const PATHS: [&str; 16] = [
+const PATHS: [&str; 17] = [
     "/",
+    "/plain",
     "/livez",
     "/readyz",
     "/health",
@@ -185,6 +187,11 @@ async fn route(app: &App, request: &Parts) -> Result<Response, Problem> {
     let (path, query) = (request.uri.path(), request.uri.query());
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match *segments {
+        [""] if !app.assets.has(path) => plain::get(app).await,
+        ["plain"] => {
+            query::parse(query, &[])?;
+            plain::get(app).await
+        }
         ["livez"] => Ok(probes::livez(&app.live)),
         ["readyz"] => Ok(probes::readyz(&app.live)),
         ["health"] => Ok(health::get(&app.live)),

@@ -24,6 +24,16 @@ pub(super) async fn get(app: &App, query: Option<&str>) -> Result<Response, Prob
     Ok(super::json(StatusCode::OK, &summary))
 }
 
+/// What is summed up: its name, and its first day. The last one is today.
+pub(super) fn spans(today: Date) -> [(&'static str, Date); 4] {
+    [
+        ("today", today),
+        ("last_7_days", today.saturating_sub(6.days())),
+        ("last_30_days", today.saturating_sub(29.days())),
+        ("month", today.first_of_month()),
+    ]
+}
+
 fn summary(
     reader: &Reader,
     filter: &Filter,
@@ -38,16 +48,16 @@ fn summary(
         Ok(object(days.into_iter().chain(figures)))
     };
     let block = blocks::running(reader, filter, now_ms)?;
-    Ok(json!({
+    let mut summary = json!({
         "day": today.to_string(),
         "time_zone": reader.time_zone()?,
-        "today": since(today)?,
-        "last_7_days": since(today.saturating_sub(6.days()))?,
-        "last_30_days": since(today.saturating_sub(29.days()))?,
-        "month": since(today.first_of_month())?,
         "block": block.map(|block| object(blocks::columns(&block, now_ms))),
         "budgets": budgets,
-    }))
+    });
+    for (name, first) in spans(today) {
+        summary[name] = since(first)?.into();
+    }
+    Ok(summary)
 }
 
 #[cfg(test)]

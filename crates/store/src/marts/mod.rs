@@ -20,7 +20,7 @@ pub struct Mart {
     pub source: &'static str,
     /// Its key, columns of the source.
     pub grain: &'static [&'static str],
-    /// The statement that creates the table.
+    /// The statements that create the table and its indices, a column of the table on a line.
     pub table: &'static str,
     /// The rows of the keys in `dirty`: the mart's whole meaning.
     pub select: &'static str,
@@ -88,6 +88,22 @@ impl Mart {
 
     pub(crate) fn is_text(&self, name: &str) -> bool {
         self.typed_columns().any(|column| column == (name, "TEXT"))
+    }
+
+    /// The index in the order of this column, then of the key.
+    pub(crate) fn index_on(&self, column: &str) -> Option<&'static str> {
+        let (_, index) = self.table.split_once("CREATE INDEX ")?;
+        let (name, columns) = index.split_once(" ON ")?;
+        let (_, columns) = columns.split_once('(')?;
+        columns
+            .trim_start()
+            .starts_with(&format!("{column}, {},", self.grain_list()))
+            .then_some(name)
+    }
+
+    /// That of the key.
+    pub(crate) fn key_index(&self) -> String {
+        format!("sqlite_autoindex_{}_1", self.name)
     }
 
     /// Columns with their types: the lines of the statement that begin with both.

@@ -26,4 +26,9 @@ CREATE TABLE session_mart (
     cost_usd REAL GENERATED ALWAYS AS (cost_nanousd / 1e9) VIRTUAL,
     unpriced_count INTEGER NOT NULL,
     PRIMARY KEY (provider, session_id)
-) STRICT, WITHOUT ROWID
+) STRICT, WITHOUT ROWID;
+
+-- By time, with all that sessions are narrowed down by, so that only the rows of a page are read.
+CREATE INDEX session_mart_last_ts ON session_mart (
+    last_ts_ms, provider, session_id, first_ts_ms, project_id, primary_model, message_count
+)

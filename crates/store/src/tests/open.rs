@@ -257,6 +257,25 @@ fn a_mart_whose_definition_changed_is_started_over() {
 }
 
 #[test]
+fn an_index_goes_and_comes_with_its_mart() {
+    const INDICES: &str = "SELECT count(*) FROM sqlite_schema WHERE name = 'session_mart_last_ts'";
+    let home = Home::new();
+    let mut store = home.open();
+    store.append(&mut [batch([event("a")])]).unwrap();
+    store.refresh().unwrap();
+    let older = "UPDATE mart_watermark SET definition_hash = 'older'";
+    for older in [older, &format!("DROP INDEX session_mart_last_ts; {older}")] {
+        store.db.execute_batch(older).unwrap();
+        drop(store);
+        store = home.open();
+        assert_eq!(value::<i64>(&store.db, INDICES), 1, "{older}");
+        assert!(store.reader().unwrap().check(9).unwrap().is_sound());
+    }
+    store.db.execute_batch("DROP TABLE session_mart").unwrap();
+    assert_eq!(value::<i64>(&store.db, INDICES), 0);
+}
+
+#[test]
 fn h46_sqlite_is_new_enough() {
     let check = crate::connection::check_version;
     check(rusqlite::version_number()).unwrap();

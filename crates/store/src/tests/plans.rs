@@ -1,14 +1,17 @@
-//! The query plans of a refresh, and of pages of events: one full scan of cells or events, and the
-//! cost would grow with history.
+//! The query plans of a refresh, and of pages of events and sessions: one full scan of cells or events,
+//! and the cost would grow with history.
 
 use rusqlite::Connection;
 
 use super::{Memory, batch, event};
 use crate::event_query::{self, EventQuery};
-use crate::filter::Filter;
+use crate::filter::{Filter, Resolved};
+use crate::mart_query;
 use crate::marts::{ALL, Mart};
 use crate::news;
+use crate::report;
 use crate::zone::Zone;
+use crate::{Dimension, MartQuery, Order, ReportQuery, SortBy};
 
 const PLANS: &str = "
 daily_mart
@@ -166,9 +169,39 @@ fn reading(db: &Connection) -> Vec<(&'static str, String)> {
         let span = (0, i64::MAX);
         event_query::Select::of(query, &filter, span, &zone).unwrap().sql(query.limit)
     };
+    let sessions = |order: &str, filter: Filter, cursor: Option<&str>| {
+        let mut query = MartQuery::new(&ALL[4], 10);
+        query.order = Some(Order::parse(order));
+        query.cursor = cursor.map(str::to_owned);
+        let filter = filter.resolve(db).unwrap().unwrap();
+        mart_query::Select::of(&query, &filter, &zone).unwrap().sql(&query)
+    };
+    let narrow_events = events(&narrow);
+    let all = Filter::default;
+    let after = Some(r#"["-last_ts",1,"codex","s1"]"#);
+    let last = ReportQuery {
+        by: vec![Dimension::Session],
+        filter: Filter::default(),
+        sort: SortBy::Last,
+        descending: true,
+        limit: Some(10),
+    };
+    let report = report::Plan::of(&last, &Resolved::default());
+    let since = Filter { since: Some(day), ..Filter::default() };
+    let of_days_query = ReportQuery { filter: since, ..last.clone() };
+    let of_days =
+        report::Plan::of(&of_days_query, &of_days_query.filter.resolve(db).unwrap().unwrap());
     vec![
+        // Each sorts the rows of its page.
+        ("sessions, the newest first", sessions("-last_ts", all(), None)),
+        ("sessions, the next page", sessions("-last_ts", all(), after)),
+        ("sessions, the oldest first, narrowed down", sessions("last_ts", narrow.filter, None)),
+        ("sessions, the most expensive first", sessions("-cost_usd", all(), None)),
+        ("a report of the newest sessions", report.rows_sql(&last)),
+        ("how many sessions there are", report.groups_sql()),
+        ("a report of the sessions of some days", of_days.rows_sql(&of_days_query)),
         ("events", events(&plain)),
-        ("events, narrowed down", events(&narrow)),
+        ("events, narrowed down", narrow_events),
         ("the span of a session", event_query::OF_SESSION.into()),
         ("the span of a project", event_query::OF_PROJECT.into()),
         ("dirty days", news::DIRTY_DAYS.into()),
@@ -176,6 +209,50 @@ fn reading(db: &Connection) -> Vec<(&'static str, String)> {
 }
 
 const READING: &str = "
+sessions, the newest first
+SEARCH session_mart USING PRIMARY KEY (provider=? AND session_id=?)
+LIST SUBQUERY
+SCAN session_mart USING COVERING INDEX session_mart_last_ts
+USE TEMP B-TREE FOR ORDER BY
+
+sessions, the next page
+SEARCH session_mart USING PRIMARY KEY (provider=? AND session_id=?)
+LIST SUBQUERY
+SEARCH session_mart USING COVERING INDEX session_mart_last_ts ((last_ts_ms,provider,session_id)<(?,?,?))
+USE TEMP B-TREE FOR ORDER BY
+
+sessions, the oldest first, narrowed down
+SEARCH session_mart USING PRIMARY KEY (provider=? AND session_id=?)
+LIST SUBQUERY
+SEARCH session_mart USING COVERING INDEX session_mart_last_ts (last_ts_ms>?)
+USE TEMP B-TREE FOR LAST TERM OF ORDER BY
+USE TEMP B-TREE FOR ORDER BY
+
+sessions, the most expensive first
+SEARCH session_mart USING PRIMARY KEY (provider=? AND session_id=?)
+LIST SUBQUERY
+CO-ROUTINE (subquery)
+SCAN session_mart
+SCAN (subquery)
+USE TEMP B-TREE FOR ORDER BY
+USE TEMP B-TREE FOR ORDER BY
+
+a report of the newest sessions
+SEARCH session_mart USING PRIMARY KEY (provider=? AND session_id=?)
+LIST SUBQUERY
+SCAN session_mart USING COVERING INDEX session_mart_last_ts
+USE TEMP B-TREE FOR ORDER BY
+
+how many sessions there are
+SCAN session_mart USING COVERING INDEX session_mart_last_ts
+
+a report of the sessions of some days
+CO-ROUTINE (subquery)
+SEARCH usage_cells USING PRIMARY KEY (day>?)
+USE TEMP B-TREE FOR GROUP BY
+SCAN (subquery)
+USE TEMP B-TREE FOR ORDER BY
+
 events
 SEARCH e USING INDEX usage_events_ts_ms (ts_ms>? AND ts_ms<?)
 SEARCH p USING INTEGER PRIMARY KEY (rowid=?)
@@ -200,7 +277,7 @@ USE TEMP B-TREE FOR DISTINCT
 ";
 
 #[test]
-fn no_page_of_events_sorts_or_reads_all_of_them() {
+fn no_page_of_events_or_of_the_newest_sessions_sorts_or_reads_all_of_them() {
     let Memory { mut db, mut ledger } = Memory::new("UTC");
     let events = (0..300).map(|n| {
         let mut event = event(&format!("k{n}"));
