@@ -339,7 +339,7 @@ fn a_service_of_another_program_or_another_environment_is_named() {
     let report = Report::of(here);
     report.has("program", "warning", &["was replaced or removed", "systemctl --user restart"]);
     let claude = "CLAUDE_CONFIG_DIR is /elsewhere/claude here, and is not set in the running";
-    report.has("environment", "warning", &[claude, "CLAUDE_CONFIG_DIR=/elsewhere/claude"]);
+    report.has("environment", "warning", &[claude, "tallyd service install"]);
     let codex = "CODEX_HOME is not set here, and is /elsewhere/codex in the running service";
     report.has("environment", "warning", &[codex]);
     assert!(!report.said.to_string().contains("EDITOR"), "it decides nothing: {}", report.said);

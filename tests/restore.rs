@@ -226,6 +226,18 @@ fn without_a_file_the_backups_beside_the_database_are_listed_and_left_as_they_ar
 }
 
 #[test]
+fn a_second_name_that_a_killed_restore_has_left_is_no_backup_and_goes() {
+    let (home, backup) = backed_up(40);
+    let second = home.data_dir().join("tallyd.db.replaced-20260101T000000Z");
+    fs::hard_link(database(&home), &second).unwrap();
+    assert!(home.tallyd(&["restore"]).contains("no backups in"), "it is the database itself");
+    home.tallyd(&["restore", backup.to_str().unwrap()]);
+    let aside = beside(&home, ".replaced-");
+    assert!(aside.len() == 1 && !second.exists(), "{aside:?}");
+    assert_nothing_lost(&home, "after a second name");
+}
+
+#[test]
 fn a_disk_that_is_full_keeps_the_database_that_is_there() {
     const STORY: &str = "
         set -e; mount -t tmpfs -o size=6m,mode=700 none $1

@@ -26,7 +26,11 @@ pub(super) fn running(look: &Look) -> Vec<Finding> {
     const ABOUT: &str = "service";
     let service = &look.service;
     vec![match (&service.holder, &service.health) {
-        (None, _) => Finding::new(ABOUT, Mark::Note, "not running", "start it with `tallyd run`"),
+        (None, _) => {
+            let remedy =
+                "`tallyd service install` keeps it running; `tallyd run` is in this terminal";
+            Finding::new(ABOUT, Mark::Note, "not running", remedy)
+        }
         (Some(holder), Some((address, health))) => {
             let verdict = health["status"].as_str().unwrap_or("unknown");
             let seen = format!("{holder} is running on http://{address}, health {verdict}");
@@ -126,12 +130,8 @@ pub(super) fn environment(look: &Look) -> Vec<Finding> {
         };
         let (here_is, there_is) = (say(here), say(there));
         let seen = format!("{name} {here_is} here, and {there_is} in the running service");
-        let value = here.as_deref().unwrap_or_default();
-        let remedy = format!(
-            "it looks for logs elsewhere than this shell would; if it should not:\n\
-             systemctl --user edit tallyd, with [Service] and Environment=\"{name}={value}\", \
-             then systemctl --user restart tallyd"
-        );
+        let remedy = "it looks for logs elsewhere than this shell would; if this shell is right,\n\
+                      tallyd service install, in it, records that and starts the service anew";
         Finding::new(ABOUT, Mark::Warning, seen, remedy)
     };
     differences.iter().map(finding).collect()
