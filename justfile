@@ -20,6 +20,13 @@ browser *options:
     npm --prefix web ci
     npm --prefix web test -- {{options}}
 
+# How fast the page is there, over a service that runs (`just page-speed http://127.0.0.1:8474`), or over
+# a million calls made for this.
+page-speed url="":
+    cargo build --release --locked --package daemon
+    npm --prefix web ci
+    TALLYD="$PWD/target/release/tallyd" TALLYD_URL={{url}} npm --prefix web test -- --config bench/playwright.config.ts
+
 # The figures the program is held to, as one table: `just bench --quick`, `just bench --only fresh`.
 bench *options:
     cargo bench -p daemon --bench figures --locked -- {{options}}

@@ -2,13 +2,15 @@
 
 import { type Signal, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { onRefresh } from "./live";
+import { connection, onRefresh } from "./live";
 import { FILTERS, type Filters, type Place } from "./place";
 import type { Problem, Refresh } from "./types";
 
 /** Between two times of asking the same while its answer keeps changing. */
-const GAP_MS = 400;
-const AGAIN_MS = 1_000;
+const GAP_MS = 250;
+export const AGAIN_MS = 1_000;
+/** A connection that died in silence would be waited for without end. */
+const PATIENCE_MS = 10_000;
 /** Answers kept of questions that nobody asks any more, for who comes back to them. */
 const KEPT = 40;
 
@@ -20,7 +22,7 @@ export interface Answer<T> {
 
 /** An answer as JSON. The browser has it checked by its entity tag, so an unchanged one costs little. */
 export async function ask<T>(path: string): Promise<T> {
-  const answer = await fetch(path);
+  const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
   const document = await answer.json();
   if (!answer.ok) {
     throw new Refused(document as Problem);
@@ -87,13 +89,21 @@ class Question {
     const isWithin = (day: string) =>
       (this.since === null || day >= this.since) && (this.until === null || day <= this.until);
     if (refresh.all_changed || refresh.dirty_days.some(isWithin)) {
+      this.askAgain();
+    }
+  }
+
+  askAgain(olderThanMs = 0): void {
+    if (performance.now() - this.askedAt >= olderThanMs) {
       this.isOutdated = true;
       this.update();
     }
   }
 
   private update(): void {
-    if (!this.isUsed || !this.isOutdated || this.isAsking) {
+    // Once the service is back, all of them are told.
+    const isLost = connection.peek() === "lost";
+    if (!this.isUsed || !this.isOutdated || this.isAsking || isLost) {
       return;
     }
     clearTimeout(this.timer);
@@ -147,6 +157,11 @@ function question(path: string): Question {
     }
   }
   return one;
+}
+
+/** Asks anew for what time alone has changed, if the last time is so long ago. */
+export function askAgain(path: string, olderThanMs = 0): void {
+  questions.get(path)?.askAgain(olderThanMs);
 }
 
 /**

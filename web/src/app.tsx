@@ -1,14 +1,14 @@
 // The frame around all views.
 
 import { useEffect } from "preact/hooks";
-import { filtered, path, useApi } from "./api";
+import { askAgain, filtered, path, useApi } from "./api";
 import { clock } from "./format";
 import { Help, onKey } from "./keys";
-import { connection, health, isOffline, lostSince } from "./live";
+import { connection, health, now, silentSince } from "./live";
 import { Link, Nothing, Refusal } from "./parts/basics";
 import { FilterBar } from "./parts/filters";
 import { place, VIEWS, type View } from "./place";
-import { today, zone } from "./today";
+import { dayIn, today, zone } from "./today";
 import type { Report, Summary } from "./types";
 import { HealthView } from "./views/health";
 import { Models } from "./views/models";
@@ -21,14 +21,19 @@ import { Sessions } from "./views/sessions";
 /** Views that days and filters do not concern. */
 const WITHOUT_FILTERS: View[] = ["providers", "health"];
 
+const READING_MS = 1_000;
+const MINUTE_MS = 60_000;
+
 export function App() {
   const { view, session, filters } = place.value;
-  const { data: summary, problem } = useApi<Summary>(path("/api/v1/summary", filtered(filters)));
+  const question = path("/api/v1/summary", filtered(filters));
+  const { data: summary, problem } = useApi<Summary>(question);
   // Known first of all: every question about days needs it.
   if (summary) {
     today.value = summary.day;
     zone.value = summary.time_zone;
   }
+  useOutdated(question, summary);
   useEffect(() => {
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
@@ -68,6 +73,23 @@ export function App() {
       <Help />
     </>
   );
+}
+
+/** Has the summary asked anew where time alone changes it: no refresh tells of that. */
+function useOutdated(question: string, summary: Summary | undefined): void {
+  const isReading = typeof summary?.reading === "string";
+  useEffect(() => {
+    const timer = isReading ? setInterval(() => askAgain(question), READING_MS) : undefined;
+    return () => clearInterval(timer);
+  }, [question, isReading]);
+  const at = now.value;
+  useEffect(() => {
+    const day = summary && dayIn(summary.time_zone, at);
+    const hasTurned = typeof day === "string" && day !== summary?.day;
+    const hasEnded = summary?.block && at >= Date.parse(summary.block.end_ts);
+    // Where a budget or a block is heading for is another every minute.
+    askAgain(question, hasTurned || hasEnded ? 0 : MINUTE_MS);
+  }, [at]);
 }
 
 /** The view that the place names, once there is anything to show. */
@@ -125,7 +147,12 @@ function HealthMark() {
 }
 
 function Connection() {
-  const said = { connecting: "connecting", live: "live", lost: "not connected" };
+  const said = {
+    connecting: "connecting",
+    live: "live",
+    polling: "a look every 15 s",
+    lost: "not connected",
+  };
   const state = connection.value;
   return (
     <span class={`connection ${state}`} role="status">
@@ -136,12 +163,12 @@ function Connection() {
 }
 
 function Offline() {
-  if (!isOffline.value || lostSince.value === null) {
+  if (silentSince.value === null) {
     return null;
   }
   return (
     <p class="banner fail" role="alert">
-      The service does not answer. What is shown is as of {clock(lostSince.value, zone.value)}.
+      The service does not answer. What is shown is as of {clock(silentSince.value, zone.value)}.
       Start it with <code>tallyd run</code>; this page goes on by itself.
     </p>
   );

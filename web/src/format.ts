@@ -43,9 +43,12 @@ export function tokens(n: number): string {
   return count(n);
 }
 
-/** `62 %`; small shares keep a digit. */
+/** `62 %`; small shares keep a digit, and none is shown as nothing. */
 export function percent(share: number): string {
   const value = share * 100;
+  if (value > 0 && value < 0.05) {
+    return "<0.1 %";
+  }
   return `${value > 0 && value < 9.95 ? value.toFixed(1) : whole.format(value)} %`;
 }
 
@@ -65,7 +68,7 @@ export function bytes(n: number): string {
     value /= 1000;
     unit += 1;
   }
-  return `${value >= 100 || unit === 0 ? whole.format(value) : value.toFixed(1)} ${units[unit]}`;
+  return `${value >= 99.95 || unit === 0 ? whole.format(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
 /** How long ago, in the largest unit: `12 s ago`, `3 d ago`. */
@@ -110,7 +113,8 @@ export function clock(ts: string | number, zone: string): string {
 export function moment(ts: string | number, zone: string): string {
   const ms = new Date(ts).getTime();
   const parts = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" } as const;
-  const isThisYear = new Date(ms).getFullYear() === new Date().getFullYear();
+  const yearOf = (ms: number) => formatted(ms, zone, { year: "numeric" });
+  const isThisYear = yearOf(ms) === yearOf(Date.now());
   const year = isThisYear ? {} : ({ year: "numeric" } as const);
   return formatted(ms, zone, { ...parts, ...year, hour12: false });
 }

@@ -22,6 +22,10 @@ export function onKey(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping) {
     return;
   }
+  if (isHelpOpen.value && event.key !== "?") {
+    // Escape closes the list by itself; what is behind it stays.
+    return;
+  }
   const view = (Object.keys(VIEWS) as View[])[Number(event.key) - 1];
   const range = rangeOfKey(event.key);
   if (view) {

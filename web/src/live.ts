@@ -7,21 +7,27 @@ import type { Health, Refresh } from "./types";
 const CHECK_MS = 15_000;
 /** What should take a millisecond and takes this long does not answer. */
 const PATIENCE_MS = 5_000;
+/** Once it is gone it is looked for this often, and with less patience. */
 const AGAIN_MS = 1_000;
+const LOST_PATIENCE_MS = 2_000;
 /** A restart is over before this; only then it is worth a word. */
 const GRACE_MS = 1_500;
+const TICK_MS = 10_000;
 
-type Connection = "connecting" | "live" | "lost";
+/** Polling: the service answers, but has no stream to give. */
+type Connection = "connecting" | "live" | "polling" | "lost";
 
 export const connection = signal<Connection>("connecting");
-/** Since when nothing is heard of the service, by the browser's clock. */
-export const lostSince = signal<number | null>(null);
+/** When the service was last heard of, by the browser's clock. */
+const heardAt = signal(Date.now());
+const lostAt = signal<number | null>(null);
 export const health = signal<Health | null>(null);
 /** Advances now and then, for what is told relative to now. */
 export const now = signal(Date.now());
 
-export const isOffline = computed(
-  () => lostSince.value !== null && now.value - lostSince.value >= GRACE_MS,
+/** Since when nothing is heard of the service, if that is so and worth a word. */
+export const silentSince = computed(() =>
+  lostAt.value !== null && now.value - lostAt.value >= GRACE_MS ? heardAt.value : null,
 );
 
 const listeners = new Set<(refresh: Refresh) => void>();
@@ -41,69 +47,108 @@ function tell(refresh: Refresh): void {
 const EVERYTHING: Refresh = { all_changed: true, dirty_days: [] };
 
 let stream: EventSource | null = null;
+/** When to look for the stream again, or for the service. */
 let again: ReturnType<typeof setTimeout> | undefined;
+/** How often the stream was refused in a row. */
+let refusals = 0;
+let isChecking = false;
 
 function open(): void {
   close();
   const opened = new EventSource("/api/v1/stream");
   stream = opened;
-  opened.addEventListener("open", found);
+  opened.addEventListener("open", () => {
+    refusals = 0;
+    connection.value = "live";
+    hear();
+  });
   // The first event says that all has changed: what was missed is loaded then.
   opened.addEventListener("refresh", (event) => {
-    found();
+    hear();
     tell(JSON.parse(event.data) as Refresh);
   });
+  // It is opened anew from here: browsers differ in whether and when they do that by themselves.
   opened.addEventListener("error", () => {
-    lose();
-    // Refused for good, as browsers see it; a service that starts refuses just for a moment.
-    if (opened.readyState === EventSource.CLOSED) {
-      openSoon();
-    }
+    close();
+    refusals += 1;
+    check();
   });
-}
-
-function openSoon(): void {
-  clearTimeout(again);
-  again = setTimeout(open, AGAIN_MS);
 }
 
 function close(): void {
   clearTimeout(again);
+  again = undefined;
   stream?.close();
   stream = null;
 }
 
-function found(): void {
-  lostSince.value = null;
-  if (connection.value !== "live") {
-    connection.value = "live";
-    check();
-  }
+function later(what: () => void, ms: number): void {
+  clearTimeout(again);
+  again = setTimeout(() => {
+    again = undefined;
+    what();
+  }, ms);
+}
+
+function hear(): void {
+  heardAt.value = Date.now();
+  lostAt.value = null;
 }
 
 function lose(): void {
+  close();
   connection.value = "lost";
-  if (lostSince.value === null) {
-    lostSince.value = Date.now();
-    setTimeout(tick, GRACE_MS);
+  if (lostAt.value === null) {
+    lostAt.value = Date.now();
+    // A little later, as clocks are rounded.
+    setTimeout(tick, GRACE_MS + 50);
   }
+  refusals = 0;
+  later(check, AGAIN_MS);
 }
 
 /** Looks whether the service is well. A stream alone cannot show that it stands still. */
 async function check(): Promise<void> {
-  try {
-    const answer = await fetch("/health", { signal: AbortSignal.timeout(PATIENCE_MS) });
-    health.value = (await answer.json()) as Health;
-  } catch {
-    lose();
-    openSoon();
+  if (isChecking) {
     return;
   }
-  // It is there, and its stream is not: all places may be taken. Then this is how the page follows.
+  isChecking = true;
+  const isAnswered = await askHealth();
+  isChecking = false;
+  if (document.hidden) {
+    return;
+  }
+  if (!isAnswered) {
+    lose();
+    return;
+  }
+  hear();
   if (connection.value === "lost") {
-    lostSince.value = null;
+    connection.value = "connecting";
+    open();
+  } else if (stream === null && again === undefined) {
+    openLater();
+  }
+}
+
+async function askHealth(): Promise<boolean> {
+  const patience = connection.value === "lost" ? LOST_PATIENCE_MS : PATIENCE_MS;
+  try {
+    const answer = await fetch("/health", { signal: AbortSignal.timeout(patience) });
+    health.value = (await answer.json()) as Health;
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A stream that was cut is opened at once; while all places are taken, less and less often. */
+function openLater(): void {
+  if (refusals > 1) {
+    connection.value = "polling";
     tell(EVERYTHING);
   }
+  later(open, Math.min(Math.max(refusals - 1, 0) * AGAIN_MS, CHECK_MS));
 }
 
 function tick(): void {
@@ -120,7 +165,7 @@ export function follow(): void {
     tick();
     open();
     check();
-    timers = [setInterval(check, CHECK_MS), setInterval(tick, 10_000)];
+    timers = [setInterval(check, CHECK_MS), setInterval(tickAwake, TICK_MS)];
   };
   const pause = () => {
     timers.forEach(clearInterval);
@@ -132,5 +177,16 @@ export function follow(): void {
       resume();
     }
   });
-  resume();
+  if (!document.hidden) {
+    resume();
+  }
+}
+
+function tickAwake(): void {
+  const isLate = Date.now() - now.value > 3 * TICK_MS;
+  tick();
+  // The machine slept: nobody knows whether the stream lives on.
+  if (isLate && connection.value !== "lost") {
+    open();
+  }
 }

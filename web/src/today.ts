@@ -16,3 +16,18 @@ export const days = computed((): Partial<Range> => {
   }
   return today.value === null ? {} : resolve(range, today.value);
 });
+
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+/** The day of a moment in a zone; null where the browser does not know the zone. */
+export function dayIn(zone: string, ms: number): string | null {
+  let format = formats.get(zone);
+  try {
+    // Canadians write days as they are written here.
+    format ??= new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
+  } catch {
+    return null;
+  }
+  formats.set(zone, format);
+  return format.format(ms);
+}

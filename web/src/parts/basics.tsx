@@ -84,12 +84,14 @@ export function Name({ children }: { children: string | null | undefined }) {
   );
 }
 
-/** How much of a whole something is, as a bar behind its figure. */
+/** How much of a whole something is, as a bar before its figure. */
 export function Share({ of, children }: { of: number; children: ComponentChildren }) {
   return (
     <span class="share">
-      <i style={{ width: `${Math.min(Math.max(of, 0), 1) * 100}%` }} />
-      <span>{children}</span>
+      <span class="bar">
+        <i style={{ width: `${Math.min(Math.max(of, 0), 1) * 100}%` }} />
+      </span>
+      <span class="figure">{children}</span>
     </span>
   );
 }

@@ -44,7 +44,7 @@ export function StackedBars(props: Props) {
   );
   return (
     <div class="chart">
-      <div role="img" aria-label={props.title} ref={holder} style={{ minHeight: HEIGHT }} />
+      <div role="img" aria-label={props.title} ref={holder} style={{ minHeight: `${HEIGHT}px` }} />
       {pointed.value && <Pointed {...props} {...pointed.value} />}
     </div>
   );

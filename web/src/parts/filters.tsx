@@ -11,7 +11,7 @@ import type { Report } from "../types";
 
 export function FilterBar() {
   return (
-    <div class="filters">
+    <section class="filters" aria-label="Days and filters">
       <Ranges />
       {(Object.keys(FILTERS) as FilterName[]).map((name) => (
         <Filter key={name} name={name} />
@@ -21,7 +21,7 @@ export function FilterBar() {
           Clear filters
         </button>
       )}
-    </div>
+    </section>
   );
 }
 
@@ -109,6 +109,15 @@ function Values({ name, shown }: { name: FilterName; shown: (value: string) => s
   const { data } = useApi<Report>(
     path("/api/v1/report", { by: name, order: "-cost_nanousd", limit: 5000 }),
   );
+  const list = useRef<HTMLUListElement>(null);
+  const isLoaded = data !== undefined;
+  useEffect(() => {
+    // The panel opened before there was anything in it to go to.
+    const panel = list.current?.parentElement;
+    if (isLoaded && !panel?.contains(document.activeElement)) {
+      panel?.querySelector("input")?.focus();
+    }
+  }, [isLoaded]);
   const chosen = place.value.filters[name];
   const wanted = search.value.toLowerCase();
   const rows = data?.rows ?? [];
@@ -132,7 +141,7 @@ function Values({ name, shown }: { name: FilterName; shown: (value: string) => s
           }}
         />
       )}
-      <ul class="values">
+      <ul class="values" ref={list}>
         {matching.slice(0, LISTED).map((row) => {
           const value = row[name] ?? "";
           return (

@@ -7,7 +7,7 @@ import { day, folderName, money, month, shortDay, tokens } from "../format";
 import { go, type Measure, place, type StackedBy } from "../place";
 import { days, today } from "../today";
 import type { Figures, Report, ReportRow } from "../types";
-import { NoCalls, Refusal, Section } from "./basics";
+import { Cost, NoCalls, Refusal, Section } from "./basics";
 import { type Series, StackedBars } from "./chart";
 
 /** Parts of a bar that can be told apart. */
@@ -113,23 +113,33 @@ function Bars(props: {
         }}
       />
       <ul class="legend">
-        {series.toReversed().map(({ name, label, color, values }) => (
+        {series.toReversed().map(({ name, label, color, values, unpriced }) => (
           <li key={name}>
             <i class="dot" style={{ background: color }} />
-            <bdi title={name}>{label}</bdi> <b>{format(sum(values))}</b>
+            <bdi class="name" title={name}>
+              {label}
+            </bdi>{" "}
+            <b>
+              {show === "cost" ? (
+                <Cost of={{ cost_nanousd: sum(values), unpriced_count: unpriced }} />
+              ) : (
+                format(sum(values))
+              )}
+            </b>
           </li>
         ))}
       </ul>
       <details class="figures">
         <summary>Figures by {bucket}</summary>
-        <div class="scroll">
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: who has no wheel scrolls it by keys */}
+        <section class="scroll" tabIndex={0} aria-label={`Figures by ${bucket}`}>
           <table aria-label={title}>
             <thead>
               <tr>
                 <th scope="col">{bucket}</th>
                 {series.toReversed().map(({ name, label }) => (
                   <th key={name} scope="col" class="number">
-                    <bdi>{label}</bdi>
+                    <bdi class="name">{label}</bdi>
                   </th>
                 ))}
                 <th scope="col" class="number">
@@ -155,7 +165,7 @@ function Bars(props: {
                 .toReversed()}
             </tbody>
           </table>
-        </div>
+        </section>
       </details>
     </>
   );
@@ -166,6 +176,11 @@ function dayLabel(range: Range): (of: string) => string {
   return range.since === range.until ? day : shortDay;
 }
 
+interface Part extends Series {
+  /** Calls without a known price: their cost is in no bar. */
+  unpriced: number;
+}
+
 /** The largest parts, from the smallest up, upon all others together. */
 export function seriesOf(
   rows: ReportRow[],
@@ -173,9 +188,10 @@ export function seriesOf(
   show: Measure,
   bucket: "day" | "week" | "month",
   all: string[],
-): Series[] {
+): Part[] {
   const places = new Map(all.map((start, index) => [start, index]));
   const values = new Map<string, number[]>();
+  const unpriced = new Map<string, number>();
   for (const row of rows) {
     const name = row[by] ?? "";
     const start = row[bucket] ?? "";
@@ -184,21 +200,31 @@ export function seriesOf(
       const of = values.get(name) ?? new Array<number>(all.length).fill(0);
       of[index] = (of[index] ?? 0) + measure(row, show);
       values.set(name, of);
+      unpriced.set(name, (unpriced.get(name) ?? 0) + row.unpriced_count);
     }
   }
   const ranked = [...values]
-    .map(([name, values]) => ({ name, values }))
+    .map(([name, values]) => ({ name, values, unpriced: unpriced.get(name) ?? 0 }))
     .sort((a, b) => sum(b.values) - sum(a.values) || (a.name < b.name ? -1 : 1));
-  const [named, others] = [ranked.slice(0, MOST), ranked.slice(MOST)];
-  const series = named.map(({ name, values }) => ({
+  // One more takes no more room than a word for it.
+  const shown = ranked.length === MOST + 1 ? ranked.length : MOST;
+  const [named, others] = [ranked.slice(0, shown), ranked.slice(shown)];
+  const series: Part[] = named.map(({ name, values, unpriced }) => ({
     name,
-    label: by === "project" ? folderName(name) : name,
+    label: by === "project" ? folderName(name) || "no folder" : name || "unknown",
     color: colorOf(name),
     values,
+    unpriced,
   }));
   if (others.length > 0) {
-    const values = all.map((_, index) => sum(others.map(({ values }) => values[index] ?? 0)));
-    series.push({ name: "", label: `${others.length} others`, color: OTHERS, values });
+    const label = `${others.length} others`;
+    series.push({
+      name: label,
+      label,
+      color: OTHERS,
+      values: all.map((_, index) => sum(others.map(({ values }) => values[index] ?? 0))),
+      unpriced: sum(others.map(({ unpriced }) => unpriced)),
+    });
   }
   return series.reverse();
 }

@@ -3,7 +3,6 @@
 import type { RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
 import { resolved } from "../colors";
 
 /** Pixels. */

@@ -30,7 +30,7 @@ export function Timeline({ calls }: { calls: Call[] }) {
         role="img"
         aria-label={`Cost of ${calls.length} calls over time: ${money(sum)} in all`}
         ref={holder}
-        style={{ minHeight: HEIGHT }}
+        style={{ minHeight: `${HEIGHT}px` }}
       />
       <ul class="legend">
         <li>
@@ -56,7 +56,7 @@ function options(zone: string): Omit<uPlot.Options, "width" | "height"> {
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     tzDate: (ts) => dateIn(ts, zone),
-    scales: { sum: { range: fromZero }, call: { range: fromZero } },
+    scales: { x: { range: wider }, sum: { range: fromZero }, call: { range: fromZero } },
     axes: [
       {
         ...axis(),
@@ -85,6 +85,12 @@ function options(zone: string): Omit<uPlot.Options, "width" | "height"> {
       },
     ],
   };
+}
+
+/** With room for the bars of the first and the last call. */
+function wider(_: uPlot, min: number, max: number): [number, number] {
+  const room = Math.max((max - min) * 0.02, 30);
+  return [min - room, max + room];
 }
 
 /** Times of the day, with the day where the session lasts longer than one. */

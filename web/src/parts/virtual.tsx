@@ -48,7 +48,7 @@ export function Gap({ rows }: { rows: number }) {
   }
   return (
     <tr class="gap" aria-hidden="true">
-      <td style={{ height: rows * ROW }} />
+      <td style={{ height: `${rows * ROW}px` }} />
     </tr>
   );
 }

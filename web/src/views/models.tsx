@@ -48,6 +48,7 @@ export function Models() {
     {
       key: "tokens",
       title: "tokens",
+      isExtra: true,
       value: (row) => row.total_tokens,
       cell: (row) => tokens(row.total_tokens),
     },
@@ -97,7 +98,7 @@ export function Models() {
                   <th scope="row">total</th>
                   <td class="number extra">{count(data.total.message_count)}</td>
                   <td class="number extra">{tokens(data.total.output_tokens)}</td>
-                  <td class="number">{tokens(data.total.total_tokens)}</td>
+                  <td class="number extra">{tokens(data.total.total_tokens)}</td>
                   <td class="number extra">
                     <Cached of={data.total} />
                   </td>

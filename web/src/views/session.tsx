@@ -19,21 +19,21 @@ export function SessionView({ session }: { session: string }) {
     path("/api/v1/events", { provider, session: id, limit: MOST }),
   );
   const rows = data?.rows.filter((row) => row.provider === provider && row.session_id === id);
-  if (problem) {
+  if (problem && problem.code !== "unknown_value") {
     return <Refusal problem={problem} />;
   }
-  if (!rows) {
-    return null;
-  }
-  const calls = rows.filter(({ role }) => role === "assistant");
-  const [newest, oldest] = [rows[0], rows.at(-1)];
-  if (!newest || !oldest) {
+  if (problem || rows?.length === 0) {
     return (
       <Nothing title="There is no such session">
         <Link to={{ view: "sessions" }}>All sessions</Link>
       </Nothing>
     );
   }
+  const [newest, oldest] = [rows?.[0], rows?.at(-1)];
+  if (!rows || !newest || !oldest) {
+    return null;
+  }
+  const calls = rows.filter(({ role }) => role === "assistant");
   const sum = total(calls);
   const prompts = rows.length - calls.length;
   return (
@@ -124,10 +124,10 @@ function Calls({ calls }: { calls: Call[] }) {
               <th scope="col" class="number extra">
                 cache read
               </th>
-              <th scope="col" class="number">
+              <th scope="col" class="number extra">
                 output
               </th>
-              <th scope="col" class="number">
+              <th scope="col" class="number" style={{ width: "84px" }}>
                 cost
               </th>
             </tr>
@@ -148,7 +148,7 @@ function Calls({ calls }: { calls: Call[] }) {
                 <td class="number extra">{tokens(call.input_tokens)}</td>
                 <td class="number extra">{tokens(call.cache_create_tokens)}</td>
                 <td class="number extra">{tokens(call.cache_read_tokens)}</td>
-                <td class="number">{tokens(call.output_tokens)}</td>
+                <td class="number extra">{tokens(call.output_tokens)}</td>
                 <td class="number">
                   <CallCost of={call} />
                 </td>

@@ -1,10 +1,10 @@
 // All sessions that were active in the days looked at, however many there are.
 
-import { useSignal } from "@preact/signals";
+import { type Signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { ask, path, Refused, usage } from "../api";
+import { AGAIN_MS, ask, path, Refused, usage } from "../api";
 import { count, moment, tokens } from "../format";
-import { onRefresh } from "../live";
+import { connection, onRefresh } from "../live";
 import { Cost, Link, Name, NoCalls, Project, Refusal, Section } from "../parts/basics";
 import { type Column, cellClass, Head } from "../parts/table";
 import { Gap, ROW, useVisible } from "../parts/virtual";
@@ -12,11 +12,13 @@ import { go, place } from "../place";
 import { days, zone } from "../today";
 import type { Page, Problem, Session } from "../types";
 
-/** Rows that are asked for at once. */
+/** Rows that are asked for at first. */
 const PAGE = 200;
+/** As many as the service gives at once. Who goes on scrolling wants to get to the end. */
+const MORE = 1000;
 /** Beyond these a change is shown when the list is scrolled back to its top. */
 const FOLLOWED = 1000;
-const GAP_MS = 400;
+const GAP_MS = 250;
 
 /** Columns by which the service sorts, by the names in the address. */
 const ORDERS: Record<string, string> = {
@@ -115,6 +117,7 @@ function idOf({ provider, session_id }: Session): string {
 }
 
 interface List {
+  /** The question that was answered; none at first. */
   of: string;
   rows: Session[];
   next: string | null;
@@ -123,41 +126,26 @@ interface List {
 
 /** Rows of one question, page after page as they are asked for; changes come in by themselves. */
 function useSessions(of: string): { list: List; more: () => void } {
-  const list = useSignal<List>({ of, rows: [], next: null, problem: undefined });
+  const list = useSignal<List>({ of: "", rows: [], next: null, problem: undefined });
   const isAsking = useRef(false);
-  const asked = useRef(of);
-  asked.current = of;
-
-  /** Asks for the rows up to `limit` anew. */
-  const load = async (limit: number) => {
-    try {
-      const page = await ask<Page<Session>>(`${of}&limit=${limit}`);
-      if (asked.current === of) {
-        list.value = { of, rows: page.rows, next: page.next_cursor, problem: undefined };
-      }
-    } catch (error) {
-      if (asked.current === of && error instanceof Refused) {
-        list.value = { of, rows: [], next: null, problem: error.problem };
-      }
-    }
-  };
 
   const more = async () => {
-    const { next, rows, of: current } = list.peek();
+    const { next, of: current } = list.peek();
     if (isAsking.current || next === null || current !== of) {
       return;
     }
     isAsking.current = true;
     try {
       const page = await ask<Page<Session>>(
-        `${of}&limit=${PAGE}&cursor=${encodeURIComponent(next)}`,
+        `${of}&limit=${MORE}&cursor=${encodeURIComponent(next)}`,
       );
       // The list may have begun anew meanwhile.
-      if (list.peek().next === next && list.peek().of === of) {
+      const { rows, ...begun } = list.peek();
+      if (begun.next === next && begun.of === of) {
         // A session that moved while pages were read may come twice.
         const known = new Set(rows.map(idOf));
         const added = page.rows.filter((row) => !known.has(idOf(row)));
-        list.value = { ...list.peek(), rows: [...rows, ...added], next: page.next_cursor };
+        list.value = { ...begun, rows: [...rows, ...added], next: page.next_cursor };
       }
     } catch {
       // The next scroll asks again; the connection's own state says why.
@@ -166,28 +154,60 @@ function useSessions(of: string): { list: List; more: () => void } {
     }
   };
 
-  useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let askedAt = performance.now();
-    load(PAGE);
-    const stop = onRefresh(() => {
-      clearTimeout(timer);
-      const wait = Math.max(askedAt + GAP_MS - performance.now(), 0);
-      timer = setTimeout(() => {
-        const shown = Math.ceil((scrollY + innerHeight) / ROW / PAGE) * PAGE;
-        if (shown <= FOLLOWED) {
-          askedAt = performance.now();
-          load(Math.max(shown, PAGE));
-        }
-      }, wait);
-    });
-    return () => {
-      clearTimeout(timer);
-      stop();
-    };
-  }, [of]);
-
+  useEffect(() => follow(of, list), [of]);
   return { list: list.value, more };
+}
+
+/** Loads the first rows of a question now and at each change, until the returned function is called. */
+function follow(of: string, list: Signal<List>): () => void {
+  let isOutdated = true;
+  let isAsking = false;
+  let isOver = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  const load = async () => {
+    const shown = Math.ceil((scrollY + innerHeight) / ROW / PAGE) * PAGE;
+    const isFar = list.peek().of === of && shown > FOLLOWED;
+    const isLost = connection.peek() === "lost";
+    if (!isOutdated || isAsking || isOver || isFar || isLost) {
+      return;
+    }
+    [isAsking, isOutdated] = [true, false];
+    let wait = GAP_MS;
+    try {
+      const page = await ask<Page<Session>>(`${of}&limit=${Math.min(shown, FOLLOWED)}`);
+      if (!isOver) {
+        list.value = { of, rows: page.rows, next: page.next_cursor, problem: undefined };
+      }
+    } catch (error) {
+      const problem = error instanceof Refused ? error.problem : undefined;
+      if (problem && problem.status !== 503) {
+        if (!isOver) {
+          list.value = { of, rows: [], next: null, problem };
+        }
+      } else {
+        // What is shown stays; the connection's own state says why.
+        [isOutdated, wait] = [true, AGAIN_MS];
+      }
+    }
+    timer = setTimeout(() => {
+      isAsking = false;
+      load();
+    }, wait);
+  };
+
+  const stop = onRefresh(() => {
+    isOutdated = true;
+    load();
+  });
+  addEventListener("scroll", load, { passive: true });
+  load();
+  return () => {
+    isOver = true;
+    clearTimeout(timer);
+    stop();
+    removeEventListener("scroll", load);
+  };
 }
 
 export function Sessions() {

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { Home, type World } from "./home";
 
-const BINARY =
+export const BINARY =
   process.env.TALLYD ?? fileURLToPath(new URL("../../../target/debug/tallyd", import.meta.url));
 
 /** How long the service may take for anything. */

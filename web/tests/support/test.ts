@@ -41,8 +41,7 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
     { scope: "worker" },
   ],
 
-  // biome-ignore lint/correctness/noEmptyPattern: what a fixture needs is read from its pattern
-  serve: async ({}, use, info) => {
+  serve: async ({ context }, use, info) => {
     const services: Service[] = [];
     try {
       await use(async (world) => {
@@ -51,6 +50,8 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
         return served;
       });
     } finally {
+      // A page that is still open would complain of what goes away now.
+      for (const page of context.pages()) await page.close();
       for (const service of services) {
         if (info.status !== info.expectedStatus) {
           const path = info.outputPath(`tallyd-${service.port}.log`);

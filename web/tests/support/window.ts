@@ -1,0 +1,6 @@
+// Where the page's own modules run without a browser: what they look at as they are loaded.
+
+Object.assign(globalThis, {
+  location: { search: "" },
+  addEventListener: () => {},
+});
