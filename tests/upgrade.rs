@@ -1,8 +1,8 @@
 //! From every schema there was to the newest, and not back; and from a parser to a newer one.
 //!
-//! `tests/golden/` holds a database of each schema as SQL, made of the logs in `tests/golden/home` by
-//! the program of its time, or, where none was released, by its migrations. One of a new schema is
-//! added with `dump.py` there.
+//! `tests/golden/` holds a database of each schema as SQL, made of the logs in `tests/golden/home`
+//! by the program of its time, or, where none was released, by its migrations. One of a new schema
+//! is added with `dump.py` there.
 
 use std::fs;
 use std::path::Path;

@@ -40,8 +40,8 @@ pub enum StoreError {
     TimeZone { name: String },
     #[error(
         "the database is damaged ({detail}) and was set aside as {}\n\
-         hint: put a backup in its place with `tallyd restore FILE` (without a name it lists them), \
-         or delete {} to count anew what the agents' logs still hold",
+         hint: put a backup in its place with `tallyd restore FILE` (without a name it lists \
+         them), or delete {} to count anew what the agents' logs still hold",
         aside.display(),
         aside.display()
     )]

@@ -19,8 +19,8 @@ pub(super) fn configuration(look: &Look) -> Vec<Finding> {
         Some(complaint) => {
             let (wrong, hint) = parts(complaint);
             let remedy = format!(
-                "{hint}\nmend it, then `tallyd config` shows what is in effect; all below is looked \
-                 at as if it were not there"
+                "{hint}\nmend it, then `tallyd config` shows what is in effect; all below is \
+                 looked at as if it were not there"
             );
             Finding::new(ABOUT, Mark::Problem, wrong, remedy.trim_start())
         }

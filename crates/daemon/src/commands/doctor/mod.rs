@@ -1,8 +1,8 @@
 //! `tallyd doctor`: looks at everything that could be wrong, and says what to do.
 //!
 //! All facts are gathered once, in a [`Look`]; each check is a function over it. A new check is one
-//! function, one line in [`CHECKS`] and a test. It only reads, with and without a service, a database
-//! or a home folder.
+//! function, one line in [`CHECKS`] and a test. It only reads, with and without a service, a
+//! database or a home folder.
 
 mod database;
 mod files;

@@ -113,8 +113,8 @@ fn roots(vars: &BTreeMap<String, String>, fallback: &Env) -> Vec<PathBuf> {
     providers::ALL.iter().flat_map(|provider| provider.roots(&env)).collect()
 }
 
-/// Variables that decide where logs are looked for, and are others in the running service: no list of
-/// them is needed to know.
+/// Variables that decide where logs are looked for, and are others in the running service: no list
+/// of them is needed to know.
 pub(super) fn environment(look: &Look) -> Vec<Finding> {
     const ABOUT: &str = "environment";
     let there = look.service.process.as_ref().and_then(|process| process.environment());
