@@ -26,11 +26,12 @@ use crate::support::{DEADLINE, Dump, Home, Random, Service, copy_tree, integer, 
 const KILLS: usize = 300;
 
 /// How the kills are shared out, in percent.
-const BACKFILL: usize = 28;
-const LIVE: usize = 22;
-const REBUILD: usize = 15;
+const BACKFILL: usize = 24;
+const LIVE: usize = 20;
+const REBUILD: usize = 13;
 const MIGRATION: usize = 15;
-const REPRICE: usize = 20;
+const REPRICE: usize = 16;
+const RESTORE: usize = 12;
 
 /// The kills of one test.
 struct Kills {
@@ -399,10 +400,72 @@ fn h44_a_killed_migration_leaves_the_old_or_the_new_schema_and_a_whole_backup() 
                 break;
             }
         }
-        // No released program left rows without cells, as schema 1 has them.
-        home.tallyd(&["rebuild", "--all"]);
+        assert!(migrate().output().unwrap().status.success());
+        home.tallyd(&["check"]);
         home.tallyd(&["backfill"]);
         settle(&home, Files::Still, &expect, "after a killed migration");
+    }
+    println!("killed before: {were_old}, after: {were_new}");
+}
+
+#[test]
+fn h31_a_killed_restore_leaves_the_old_or_the_new_database_whole() {
+    let mut kills = Kills::share(RESTORE);
+    let Whole { home, expect, .. } = whole(&mut kills.random, 12, 30);
+    let path = database(&home);
+    let backup = home.path().join("backup.db");
+    home.tallyd(&["backup", backup.to_str().unwrap()]);
+    let new = events(&look(&backup).unwrap());
+    // A session more, and what was written last is in the log alone.
+    home.write(".claude/projects/-later/later.jsonl", crate::support::faults::calls(0..200));
+    let service = Service::start(&home);
+    service.wait_ready();
+    service.kill();
+    let before = home.path().join("before");
+    copy_data(&home.data_dir(), &before);
+    let old = events(&home.database());
+    assert!(old.len() > new.len());
+    copy_data(&before, &home.data_dir());
+    let restore = || home.command(&["restore", backup.to_str().unwrap()]);
+    let begun = Instant::now();
+    assert!(restore().output().unwrap().status.success());
+    let span = begun.elapsed();
+    let partial = home.data_dir().join("tallyd.db.partial");
+    let is_aside = || {
+        let names = fs::read_dir(home.data_dir()).unwrap().flatten().map(|entry| entry.file_name());
+        names.into_iter().any(|name| name.to_string_lossy().contains(".replaced-"))
+    };
+    let (mut were_old, mut were_new) = (0, 0);
+    while kills.left > 0 {
+        copy_data(&before, &home.data_dir());
+        loop {
+            let (delay, moment) = (kills.up_to(span), kills.up_to(Duration::from_millis(2)));
+            let kind = kills.random.below(3);
+            let mut over = after(delay);
+            let mut begun = None;
+            let killed = kills.strike(restore(), || match kind {
+                0 => over(),
+                _ => {
+                    // While the copy is made, or as soon as the old one has its other name.
+                    if begun.is_none() && if kind == 1 { partial.exists() } else { is_aside() } {
+                        begun = Some(Instant::now());
+                    }
+                    begun.is_some_and(|begun: Instant| kind == 2 || begun.elapsed() >= moment)
+                }
+            });
+            let found = events(&look(&path).unwrap());
+            assert_eq!(strings(&look(&path).unwrap(), "PRAGMA integrity_check"), ["ok"]);
+            assert!(found == old || found == new, "{} rows", found.len());
+            were_old += usize::from(killed && found == old);
+            were_new += usize::from(killed && found == new);
+            if !killed || found == new || kills.left == 0 {
+                break;
+            }
+        }
+        fs::remove_dir_all(home.path().join(".claude/projects/-later")).ok();
+        assert!(restore().output().unwrap().status.success());
+        home.tallyd(&["backfill"]);
+        settle(&home, Files::Still, &expect, "after a killed restore");
     }
     println!("killed before: {were_old}, after: {were_new}");
 }

@@ -142,9 +142,11 @@ fn every_file_of_the_debian_package_is_there_or_made() {
         };
         assert!(place.exists(), "{path}: no {}", place.display());
     }
-    let unit = std::fs::read_to_string(made.join("systemd/tallyd.service")).unwrap();
-    let start: Vec<&str> = unit.lines().filter(|line| line.starts_with("ExecStart=")).collect();
-    assert_eq!(start, ["ExecStart=/usr/bin/tallyd run"]);
+    for unit in ["tallyd.service", "tallyd@.service"] {
+        let unit = std::fs::read_to_string(made.join("systemd").join(unit)).unwrap();
+        let start: Vec<&str> = unit.lines().filter(|line| line.starts_with("ExecStart=")).collect();
+        assert_eq!(start, ["ExecStart=/usr/bin/tallyd run"]);
+    }
     let licences = std::fs::read_to_string(made.join("third-party-licences.txt")).unwrap();
     for name in ["rusqlite", "hyper", "tokio"] {
         assert!(licences.contains(&format!("\n{name} ")), "{name} is in the program");

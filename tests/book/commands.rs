@@ -9,11 +9,12 @@ use crate::support::faults::works;
 use crate::support::{Home, Service};
 
 /// Pages whose commands are run by a story of their own, and where it stands.
-const OWN_STORIES: [(&str, &str); 4] = [
+const OWN_STORIES: [(&str, &str); 5] = [
     ("docs/api.md", "tests/api.rs: every_curl_in_the_guide_does_what_the_guide_says"),
     ("docs/operating.md", "tests/restore.rs: the_commands_of_the_documentation_work"),
     ("docs/reading.md", "tests/export.rs: every_command_of_the_docs_works"),
     ("docs/reports.md", "tests/report.rs: the_commands_of_the_documentation_work"),
+    ("docs/service.md", "tests/install.rs: the_commands_of_the_documentation_work"),
 ];
 
 /// Words that a line begins with if it is a command.

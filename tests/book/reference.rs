@@ -127,7 +127,8 @@ Budgets, agents and prices are tables; the file below shows each. [Budgets](repo
 | `CLAUDE_CONFIG_DIR`, `CLINE_DATA_DIR`, `CLINE_DIR`, `CLINE_SESSION_DATA_DIR`, `CODEX_HOME`, `COPILOT_HOME`, `GEMINI_CLI_HOME`, `GOOSE_PATH_ROOT`, `KILO_DB`, `KIMI_CODE_HOME`, `KIMI_SHARE_DIR`, `OPENCLAW_HOME`, `OPENCLAW_PROFILE`, `OPENCLAW_STATE_DIR`, `OPENCODE_DB`, `QWEN_HOME`, `QWEN_RUNTIME_DIR` | where agents keep their logs, if not in the usual place: followed as the agents do |
 | `PI_CODING_AGENT_DIR`, `PI_CODING_AGENT_SESSION_DIR` | the same of Pi; of its forks with their names in front, as `OMP_CODING_AGENT_DIR` |
 
-A service has the variables of the service manager, not those of your shell.
+A service has the variables that `tallyd service install` wrote down, not those of your shell:
+[as a service](service.md#variables-are-recorded).
 ";
 
 /// What looks like a variable in the code and is none of the user's.

@@ -90,10 +90,20 @@ pub(crate) enum Command {
         #[command(flatten)]
         json: Json,
     },
+    /// Put a backup in the place of the database, which is set aside; without FILE: list the backups
+    /// beside it
+    Restore {
+        /// A copy made by `tallyd backup`, or one that an upgrade has left
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        json: Json,
+    },
     /// Verify the database: integrity, cells, marts; exit 1 if anything differs
     Check(Json),
     /// Is it running, how fresh is it, what was found
     Status(Json),
+    /// Look at everything that could be wrong, and say what to do; exit 1 if anything is
+    Doctor(Json),
     /// Which agents are supported, where their logs are looked for, what was found
     Providers(Json),
     /// Effective settings and where each came from

@@ -117,7 +117,10 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
             .downcast_ref::<store::LockError>()
             .map(store::LockError::fault)
             .or_else(|| cause.downcast_ref::<store::StoreError>().map(store::StoreError::fault))
-            .or_else(|| question.map(store::ReadError::fault));
+            .or_else(|| question.map(store::ReadError::fault))
+            .or_else(|| {
+                cause.downcast_ref::<store::RestoreError>().map(store::RestoreError::fault)
+            });
         match fault {
             Some(store::Fault::Held) => return 75,
             Some(store::Fault::Config) => return 78,

@@ -91,12 +91,28 @@ pub enum Error {
     Panicked(#[from] tokio::task::JoinError),
 }
 
-/// Every source that is below the roots now, with the id of its provider. Reads folders only.
-pub fn find(roots: &[Root]) -> Vec<(&'static str, PathBuf)> {
+/// What is below the roots now.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Every source, with the id of its provider.
+    pub sources: Vec<(&'static str, PathBuf)>,
+    /// Folders that may not be listed.
+    pub denied: Vec<PathBuf>,
+    /// Folders that were listed; each is watched where roots are not watched as a whole.
+    pub folders: usize,
+}
+
+/// Looks at all roots. Reads folders only.
+pub fn survey(roots: &[Root]) -> Survey {
     let mut walk = walk::Walk::new(roots, None);
     (0..roots.len()).for_each(|index| walk.root(index));
-    let found = walk.finish().found.into_iter();
-    found.map(|found| (roots[found.root].provider.id(), found.path)).collect()
+    let walked = walk.finish();
+    let provider = |found: &walk::Found| roots[found.root].provider.id();
+    Survey {
+        sources: walked.found.into_iter().map(|found| (provider(&found), found.path)).collect(),
+        denied: walked.denied,
+        folders: walked.folders,
+    }
 }
 
 /// Runs until `stop` says so or, in [`Mode::Once`], until everything has been read.

@@ -48,6 +48,7 @@ pub(crate) struct Walked {
     pub(crate) roots: Vec<(usize, RootState)>,
     /// Folders that could not be listed: what is missing below them is not gone.
     pub(crate) denied: Vec<PathBuf>,
+    pub(crate) folders: usize,
     /// A root whose changes may not be heard of.
     pub(crate) remote: Option<PathBuf>,
 }
@@ -161,6 +162,7 @@ impl<'a> Walk<'a> {
             }
         };
         self.seen.insert((print.dev, print.ino), folder.to_owned());
+        self.walked.folders += 1;
         for entry in entries {
             let Ok(entry) = entry else {
                 self.walked.denied.push(folder.to_owned());

@@ -3,7 +3,7 @@
 //! The pages of one moment are copied, through SQLite, into a file with a name of its own beside the
 //! wanted one. That one is compared with what was copied, written to the disk, and only then given its
 //! name. It keeps no write-ahead log: a file is all there is of it, and whoever may read the file may
-//! read the database.
+//! read the database. `restore.rs` goes the same way back.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -89,7 +89,9 @@ impl Reader {
         drop(moment);
         tell(BackupStep::Verifying);
         partial.verify(&totals)?;
-        let bytes = partial.settle(&target)?;
+        let bytes = partial.write_out()?;
+        target.require_free()?;
+        partial.rename(&target.path)?;
         Ok(Backup { bytes, events: totals.events, seq: totals.seq })
     }
 }
@@ -98,7 +100,6 @@ impl Reader {
 struct Target {
     /// Its folder without links, so that all is done in one folder.
     path: PathBuf,
-    folder: PathBuf,
     replace: bool,
 }
 
@@ -123,7 +124,7 @@ impl Target {
         if path.is_dir() {
             return Err(place("a folder"));
         }
-        let target = Self { path, folder, replace };
+        let target = Self { path, replace };
         target.require_free()?;
         Ok(target)
     }
@@ -144,7 +145,7 @@ impl Target {
 }
 
 /// The copy while it is being made. It goes when the value is dropped, unless it got its name.
-struct Partial {
+pub(crate) struct Partial {
     path: PathBuf,
     /// Holds the lock of whoever makes a copy of this name: what a killed process left is not held.
     file: File,
@@ -152,7 +153,7 @@ struct Partial {
 }
 
 impl Partial {
-    fn create(target: &Path) -> Result<Self, BackupError> {
+    pub(crate) fn create(target: &Path) -> Result<Self, BackupError> {
         let path = beside(target, PARTIAL);
         let io = |source| BackupError::Io { doing: "create", path: path.clone(), source };
         let busy = || BackupError::Busy { path: target.into() };
@@ -176,7 +177,7 @@ impl Partial {
         Ok(partial)
     }
 
-    fn fill(
+    pub(crate) fn fill(
         &self,
         moment: &Connection,
         tell: &mut dyn FnMut(BackupStep),
@@ -208,7 +209,7 @@ impl Partial {
         written.map_err(|source| self.io("write", source))
     }
 
-    fn verify(&self, expected: &Totals) -> Result<(), BackupError> {
+    pub(crate) fn verify(&self, expected: &Totals) -> Result<(), BackupError> {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| self.sqlite(e))?;
         let differs = |what: String| BackupError::Differs { what };
         verdict(&db, "integrity_check(1)").map_err(|e| differs(e.to_string()))?;
@@ -219,18 +220,31 @@ impl Partial {
         Ok(())
     }
 
-    /// Writes it to the disk for good and gives it its name; its size.
-    fn settle(mut self, target: &Target) -> Result<u64, BackupError> {
+    /// The number of changes without new ids, which those who have seen the rows compare.
+    pub(crate) fn set_epoch(&self, epoch: i64) -> Result<(), BackupError> {
+        let set = || {
+            let db = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            db.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
+            meta::set_epoch(&db, epoch)
+        };
+        set().map_err(|source| self.sqlite(source))
+    }
+
+    /// Writes it to the disk for good; its size.
+    pub(crate) fn write_out(&self) -> Result<u64, BackupError> {
         self.file.sync_all().map_err(|source| self.io("write", source))?;
-        let bytes = self.file.metadata().map_err(|source| self.io("examine", source))?.len();
-        target.require_free()?;
-        fs::rename(&self.path, &target.path).map_err(|source| self.io("rename", source))?;
+        Ok(self.file.metadata().map_err(|source| self.io("examine", source))?.len())
+    }
+
+    /// Gives it its name.
+    pub(crate) fn rename(mut self, target: &Path) -> Result<(), BackupError> {
+        fs::rename(&self.path, target).map_err(|source| self.io("rename", source))?;
         self.named = true;
         // A folder that cannot be synced (some filesystems) has the name all the same.
-        if let Ok(folder) = File::open(&target.folder) {
+        if let Some(Ok(folder)) = target.parent().map(File::open) {
             _ = folder.sync_all();
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Nobody else has the file, and some disks know no locks: it is opened without any.
@@ -257,20 +271,19 @@ impl Drop for Partial {
 }
 
 /// What a copy is compared by.
-#[derive(Debug, PartialEq, Eq)]
-struct Totals {
-    events: i64,
-    seq: i64,
-    epoch: i64,
-    tokens: i64,
-    cost_nanousd: i64,
-    /// The same sums from the cells.
-    calls: i64,
-    cells_cost_nanousd: i64,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) events: i64,
+    pub(crate) seq: i64,
+    pub(crate) epoch: i64,
+    pub(crate) tokens: i64,
+    pub(crate) cost_nanousd: i64,
+    /// Calls and their cost, from the cells; the first schema had none.
+    pub(crate) cells: Option<(i64, i64)>,
 }
 
 impl Totals {
-    fn of(db: &Connection) -> rusqlite::Result<Self> {
+    pub(crate) fn of(db: &Connection) -> rusqlite::Result<Self> {
         const EVENTS: &str = "SELECT count(*), coalesce(sum(input_tokens + output_tokens
             + cache_read_tokens + cache_create_tokens), 0), coalesce(sum(cost_nanousd), 0)
             FROM usage_events NOT INDEXED";
@@ -278,9 +291,11 @@ impl Totals {
             FROM project_cells";
         let (events, tokens, cost_nanousd) =
             db.query_row(EVENTS, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let (calls, cells_cost_nanousd) =
-            db.query_row(CELLS, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let cells = match db.table_exists(None, "project_cells")? {
+            true => Some(db.query_row(CELLS, [], |row| Ok((row.get(0)?, row.get(1)?)))?),
+            false => None,
+        };
         let (seq, epoch) = (meta::seq(db)?, meta::epoch(db)?);
-        Ok(Self { events, seq, epoch, tokens, cost_nanousd, calls, cells_cost_nanousd })
+        Ok(Self { events, seq, epoch, tokens, cost_nanousd, cells })
     }
 }

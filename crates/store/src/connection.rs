@@ -5,6 +5,7 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::{StoreError, marts};
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 const ASIDE: &str = ".corrupt-";
-const LOG_ASIDE: &str = ".replaced-";
+pub(crate) const REPLACED: &str = ".replaced-";
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -113,6 +114,11 @@ pub(crate) fn configure_writer(db: &Connection) -> rusqlite::Result<()> {
 pub(crate) fn open_reader(database: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(database, flags)?;
+    configure_reader(&db)?;
+    Ok(db)
+}
+
+fn configure_reader(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.execute_batch(
         "PRAGMA query_only = ON;
@@ -120,7 +126,28 @@ pub(crate) fn open_reader(database: &Path) -> rusqlite::Result<Connection> {
          PRAGMA cache_size = -4096;
          PRAGMA mmap_size = 0;
          PRAGMA trusted_schema = OFF;",
-    )?;
+    )
+}
+
+/// A copy that nobody writes to, of which nothing but the file is there: SQLite is told so, as it
+/// would leave a write-ahead log behind otherwise.
+pub(crate) fn open_copy(file: &Path) -> rusqlite::Result<Connection> {
+    if file_len(&beside(file, "-wal")) > 0 || file_len(&beside(file, "-journal")) > 0 {
+        return open_reader(file);
+    }
+    let mut uri = "file:".to_owned();
+    for byte in std::path::absolute(file).unwrap_or_else(|_| file.into()).as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte));
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let db = Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    configure_reader(&db)?;
     Ok(db)
 }
 
@@ -199,7 +226,13 @@ pub(crate) fn set_aside(database: &Path, now_ms: i64) -> Result<PathBuf, StoreEr
 
 /// Moves the companions of a database that is gone out of the way of the one in its place.
 pub(crate) fn set_log_aside(database: &Path, now_ms: i64) -> Result<PathBuf, StoreError> {
-    move_aside(database, &["-wal", "-shm"], LOG_ASIDE, now_ms)
+    move_aside(database, &["-wal", "-shm"], REPLACED, now_ms)
+}
+
+/// A name for what is set aside: why, and when.
+pub(crate) fn aside(database: &Path, mark: &str, now_ms: i64) -> PathBuf {
+    let time = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
+    beside(database, &format!("{mark}{}", time.strftime("%Y%m%dT%H%M%SZ")))
 }
 
 fn move_aside(
@@ -208,8 +241,7 @@ fn move_aside(
     mark: &str,
     now_ms: i64,
 ) -> Result<PathBuf, StoreError> {
-    let time = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
-    let aside = beside(database, &format!("{mark}{}", time.strftime("%Y%m%dT%H%M%SZ")));
+    let aside = aside(database, mark, now_ms);
     for suffix in suffixes {
         match fs::rename(beside(database, suffix), beside(&aside, suffix)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {

@@ -112,43 +112,65 @@ pub(crate) fn is_of_database(path: &Path, database: &Path) -> bool {
     ["", "-wal", "-shm", "-journal", ".lock"].iter().any(|suffix| path == beside(database, suffix))
 }
 
+/// Who serves a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filesystem {
+    Local,
+    /// A program of this machine. Encrypted home folders are so, and what is no better than remote.
+    Fuse,
+    /// Another machine, or the other side of a virtual one; by the name of the type.
+    Remote(&'static str),
+}
+
 /// Whether a path is served by another machine. The write-ahead log needs memory shared between all
 /// processes that use it: one machine only; and what another machine changes is not heard of.
-#[cfg(target_os = "linux")]
 pub fn is_remote(path: &Path) -> io::Result<bool> {
+    Ok(matches!(filesystem(path)?, Filesystem::Remote(_)))
+}
+
+#[cfg(target_os = "linux")]
+pub fn filesystem(path: &Path) -> io::Result<Filesystem> {
     let kind = rustix::fs::statfs(path)?.f_type;
-    Ok(is_remote_type(kind))
+    Ok(filesystem_of(kind))
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn is_remote(path: &Path) -> io::Result<bool> {
+pub fn filesystem(path: &Path) -> io::Result<Filesystem> {
     const MNT_LOCAL: u32 = 0x1000;
-    Ok(rustix::fs::statfs(path)?.f_flags & MNT_LOCAL == 0)
+    let is_local = rustix::fs::statfs(path)?.f_flags & MNT_LOCAL != 0;
+    Ok(if is_local { Filesystem::Local } else { Filesystem::Remote("network") })
 }
 
-/// Filesystem types that are served by another machine, or by the other side of a virtual one.
-/// FUSE is not among them: encrypted home folders are FUSE, and they are local.
 #[cfg(target_os = "linux")]
-fn is_remote_type(kind: rustix::fs::FsWord) -> bool {
-    const AFS: u32 = 0x5346_414f;
-    const CEPH: u32 = 0x00c3_6400;
-    const CIFS: u32 = 0xff53_4d42;
-    const CODA: u32 = 0x7375_7245;
-    const GFS2: u32 = 0x0116_1970;
-    const GPFS: u32 = 0x4750_4653;
-    const LUSTRE: u32 = 0x0bd0_0bd0;
-    const NCP: u32 = 0x564c;
-    const NFS: u32 = 0x6969;
-    const OCFS2: u32 = 0x7461_636f;
-    const SMB: u32 = 0x517b;
-    const SMB2: u32 = 0xfe53_4d42;
-    const V9FS: u32 = 0x0102_1997;
+fn filesystem_of(kind: rustix::fs::FsWord) -> Filesystem {
+    const FUSE: u32 = 0x6573_5546;
+    const REMOTE: [(u32, &str); 13] = [
+        (0x5346_414f, "AFS"),
+        (0x00c3_6400, "Ceph"),
+        (0xff53_4d42, "CIFS"),
+        (0x7375_7245, "Coda"),
+        (0x0116_1970, "GFS2"),
+        (0x4750_4653, "GPFS"),
+        (0x0bd0_0bd0, "Lustre"),
+        (0x564c, "NCP"),
+        (0x6969, "NFS"),
+        (0x7461_636f, "OCFS2"),
+        (0x517b, "SMB"),
+        (0xfe53_4d42, "SMB2"),
+        (0x0102_1997, "9p"),
+    ];
     // The field is signed or not and 32 or 64 bits wide; the types are 32 bits.
-    let Ok(kind) = u32::try_from(i128::from(kind) & 0xffff_ffff) else { return false };
-    matches!(
-        kind,
-        AFS | CEPH | CIFS | CODA | GFS2 | GPFS | LUSTRE | NCP | NFS | OCFS2 | SMB | SMB2 | V9FS
-    )
+    let Ok(kind) = u32::try_from(i128::from(kind) & 0xffff_ffff) else { return Filesystem::Local };
+    match REMOTE.iter().find(|(remote, _)| *remote == kind) {
+        Some((_, name)) => Filesystem::Remote(name),
+        None if kind == FUSE => Filesystem::Fuse,
+        None => Filesystem::Local,
+    }
+}
+
+/// Bytes that are left on the disk of a path.
+pub fn disk_free(path: &Path) -> Option<u64> {
+    rustix::fs::statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 #[cfg(test)]
@@ -188,10 +210,11 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn h27_network_filesystems_are_known() {
-        assert!(is_remote_type(0x6969), "NFS");
-        assert!(is_remote_type(0xff53_4d42), "CIFS");
-        assert!(is_remote_type(0x0102_1997), "9p");
-        assert!(!is_remote_type(0xef53), "ext4");
-        assert!(!is_remote_type(0x0102_1994), "tmpfs");
+        assert_eq!(filesystem_of(0x6969), Filesystem::Remote("NFS"));
+        assert_eq!(filesystem_of(0xff53_4d42), Filesystem::Remote("CIFS"));
+        assert_eq!(filesystem_of(0x0102_1997), Filesystem::Remote("9p"));
+        assert_eq!(filesystem_of(0x6573_5546), Filesystem::Fuse);
+        assert_eq!(filesystem_of(0xef53), Filesystem::Local, "ext4");
+        assert_eq!(filesystem_of(0x0102_1994), Filesystem::Local, "tmpfs");
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::connection::Failure;
+
 /// The database cannot be opened or can no longer be written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -12,10 +14,17 @@ pub enum StoreError {
     Sqlite { doing: &'static str, path: PathBuf, source: rusqlite::Error },
     #[error(
         "{} has schema {found}, this program knows schemas up to {known}\n\
-         hint: run the newer tallyd that wrote it, or restore a backup made before the upgrade",
-        path.display()
+         hint: install the newer tallyd that wrote it, or {}",
+        path.display(),
+        before_upgrade(backup.as_deref())
     )]
-    NewerSchema { path: PathBuf, found: i64, known: i64 },
+    NewerSchema {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+        /// What the upgrade has left beside it.
+        backup: Option<PathBuf>,
+    },
     #[error(
         "{} is the database of another program (application id {found:#x})\n\
          hint: choose another folder with --data-dir",
@@ -31,7 +40,8 @@ pub enum StoreError {
     TimeZone { name: String },
     #[error(
         "the database is damaged ({detail}) and was set aside as {}\n\
-         hint: put a backup in its place, or delete {} to count anew what the agents' logs still hold",
+         hint: put a backup in its place with `tallyd restore FILE` (without a name it lists \
+         them), or delete {} to count anew what the agents' logs still hold",
         aside.display(),
         aside.display()
     )]
@@ -44,6 +54,15 @@ pub enum StoreError {
     Replaced { path: PathBuf },
     #[error("the writer failed unexpectedly: {message}")]
     Panicked { message: String },
+}
+
+fn before_upgrade(backup: Option<&Path>) -> String {
+    match backup {
+        Some(backup) => {
+            format!("go back to before the upgrade with `tallyd restore {}`", backup.display())
+        }
+        None => "restore a backup made before the upgrade: `tallyd restore` lists them".to_owned(),
+    }
 }
 
 /// The data directory cannot be taken.
@@ -87,6 +106,15 @@ impl StoreError {
                 Fault::Config
             }
             _ => Fault::Fatal,
+        }
+    }
+
+    /// Whether the file itself is not sound.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sqlite { source, .. } => Failure::of(source) == Failure::Damaged,
+            _ => false,
         }
     }
 

@@ -28,6 +28,7 @@ mod reader;
 mod recompute;
 mod report;
 mod reprice;
+mod restore;
 mod row;
 mod so_far;
 mod writer;
@@ -47,7 +48,7 @@ use usage::pricing::PriceBook;
 pub use backup::{Backup, BackupError, BackupStep};
 pub use blocks::{BLOCK_MS, Block, Burn};
 pub use check::{CheckReport, Finding};
-pub use data_dir::{DataDir, is_remote};
+pub use data_dir::{DataDir, Filesystem, disk_free, filesystem, is_remote};
 pub use error::{Fault, LockError, StoreError};
 pub use event_query::{EventPage, EventQuery};
 pub use events::{Appended, Tally};
@@ -61,6 +62,7 @@ pub use reader::{
 };
 pub use report::{Dimension, Figures, Report, ReportQuery, ReportRow, SessionFacts, SortBy};
 pub use reprice::{Repriced, Which};
+pub use restore::{Candidate, Contents, RestoreError, Restored, backups, restore};
 pub use writer::{
     Histogram, Job, JobSender, LastError, MartStatus, QueueState, Refreshed, Stopped, Writer,
     WriterHandle, WriterStatus,
@@ -94,6 +96,12 @@ pub struct Store {
     ledger: Ledger,
     options: Options,
     data_dir: DataDir,
+}
+
+/// The version of SQLite that is built in, unless it has a fault that can lose rows.
+pub fn sqlite_version() -> Result<&'static str, StoreError> {
+    connection::check_version(rusqlite::version_number())?;
+    Ok(rusqlite::version())
 }
 
 /// Opens the database of a data directory: creates or migrates it, and brings mart definitions and

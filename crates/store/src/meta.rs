@@ -25,7 +25,11 @@ pub(crate) fn epoch(db: &Connection) -> rusqlite::Result<i64> {
 }
 
 pub(crate) fn next_epoch(db: &Connection) -> rusqlite::Result<()> {
-    set(db, EPOCH, epoch(db)? + 1)
+    set_epoch(db, epoch(db)? + 1)
+}
+
+pub(crate) fn set_epoch(db: &Connection, epoch: i64) -> rusqlite::Result<()> {
+    set(db, EPOCH, epoch)
 }
 
 /// Brings the newest position up to the newest row, should somebody have set it back: an id that

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::connection::{make_private, needs_rollback, open_reader, roll_back};
 use crate::data_dir::beside;
+use crate::recompute::recompute;
+use crate::zone::Zone;
 use crate::{StoreError, marts, meta};
 
 /// Our mark in the file's header: "taly".
@@ -20,6 +22,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/0003_source_checkpoint.sql"),
 ];
 
+/// The first schema had rows alone.
+const WITHOUT_CELLS: i64 = 1;
+
 /// The schema this program writes.
 pub(crate) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
@@ -29,12 +34,7 @@ pub(crate) fn known() -> i64 {
 /// changes nothing itself, with a connection that can only read. What a kill left half written is
 /// undone first, or nobody could read.
 pub(crate) fn schema_of(database: &Path) -> Result<i64, StoreError> {
-    let header = || -> rusqlite::Result<(i64, i64, bool)> {
-        let db = open_reader(database)?;
-        let pragma = |name| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
-        let empty = db.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
-        Ok((pragma("application_id")?, pragma("user_version")?, empty))
-    };
+    let header = || Header::of(&open_reader(database)?);
     let sqlite = |error| StoreError::sqlite("read the schema version", database, error);
     let found = header().or_else(|error| {
         if !needs_rollback(&error) {
@@ -43,15 +43,51 @@ pub(crate) fn schema_of(database: &Path) -> Result<i64, StoreError> {
         roll_back(database)?;
         header()
     });
-    let (application_id, found, empty) = found.map_err(sqlite)?;
-    let fresh = empty && application_id == 0 && found == 0;
-    if application_id != APPLICATION_ID && !fresh {
-        return Err(StoreError::Foreign { path: database.into(), found: application_id });
+    found.map_err(sqlite)?.schema(database)
+}
+
+/// What a database says of itself.
+pub(crate) struct Header {
+    application_id: i64,
+    version: i64,
+    empty: bool,
+}
+
+impl Header {
+    pub(crate) fn of(db: &Connection) -> rusqlite::Result<Self> {
+        let pragma = |name| db.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
+        let empty = db.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok(Self {
+            application_id: pragma("application_id")?,
+            version: pragma("user_version")?,
+            empty,
+        })
     }
-    if found > known() {
-        return Err(StoreError::NewerSchema { path: database.into(), found, known: known() });
+
+    /// The schema of the database at `path`, unless this program must not touch it.
+    pub(crate) fn schema(&self, path: &Path) -> Result<i64, StoreError> {
+        let found = self.version;
+        let fresh = self.empty && self.application_id == 0 && found == 0;
+        if self.application_id != APPLICATION_ID && !fresh {
+            return Err(StoreError::Foreign { path: path.into(), found: self.application_id });
+        }
+        if found > known() {
+            let backup = before(path, found);
+            let backup = backup.exists().then_some(backup);
+            return Err(StoreError::NewerSchema {
+                path: path.into(),
+                found,
+                known: known(),
+                backup,
+            });
+        }
+        Ok(found)
     }
-    Ok(found)
+}
+
+/// Where a database is kept as it was before it got schema `version`.
+fn before(database: &Path, version: i64) -> PathBuf {
+    beside(database, &format!(".before-v{version}"))
 }
 
 /// Brings a database from schema `found` to the newest one, and its marts to their definitions,
@@ -64,13 +100,18 @@ pub(crate) fn migrate(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     if found > 0 && found < known() {
-        back_up(db, &beside(database, &format!(".before-v{}", known())))?;
+        back_up(db, &before(database, known()))?;
     }
     let sqlite = |doing| move |error| StoreError::sqlite(doing, database, error);
     let migrating = sqlite("migrate the schema");
     let mut tx =
         db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&migrating)?;
     take_steps(&tx, known(), now_ms).map_err(&migrating)?;
+    if found == WITHOUT_CELLS {
+        let zone: Option<String> = meta::get(&tx, meta::TIME_ZONE).map_err(&migrating)?;
+        let mut zone = Zone::new(zone.as_deref().unwrap_or("UTC"))?;
+        recompute(&tx, &mut zone).map_err(&migrating)?;
+    }
     marts::keep_definitions(&mut tx, now_ms).map_err(sqlite("build the marts"))?;
     tx.commit().map_err(migrating)
 }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, Transaction};
 use usage::{Checkpoint, Skips};
 
 use crate::check::{self, CheckReport};
-use crate::connection::{Failure, awaiting_restore, open_reader};
+use crate::connection::{Failure, awaiting_restore, open_reader, verdict};
 use crate::data_dir::database_in;
 use crate::event_query::{self, EventPage, EventQuery};
 use crate::mart_query::{self, MartPage, MartQuery};
@@ -281,6 +281,17 @@ impl Reader {
         let mut zone = Zone::new(&self.time_zone()?)?;
         let moment = self.moment()?;
         check::check(&moment, &mut zone, max_findings).map_err(|source| self.error(source))
+    }
+
+    /// Whether the file's structure is sound: a look at every page, without a deadline.
+    pub fn quick_check(&self) -> Result<(), ReadError> {
+        let moment = self.moment()?;
+        verdict(&moment, "quick_check(1)").map_err(|source| self.error(source))
+    }
+
+    /// The time of the newest event, UTC milliseconds, be it believed or not.
+    pub fn newest_ts_ms(&self) -> Result<Option<i64>, ReadError> {
+        self.read(|db| db.query_row("SELECT max(ts_ms) FROM usage_events", [], |row| row.get(0)))
     }
 
     /// One moment of the database, for as long as it is looked at.

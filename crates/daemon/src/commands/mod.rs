@@ -5,12 +5,14 @@ mod backup;
 mod check;
 pub(crate) mod completions;
 mod config;
+mod doctor;
 mod export;
 mod man;
 mod providers;
 mod rebuild;
 pub(crate) mod report;
 mod reprice;
+mod restore;
 pub(crate) mod service;
 mod status;
 pub(crate) mod today;
@@ -44,8 +46,13 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         // It can be removed with a configuration that is wrong.
         return service::run(environment(), &flags, action);
     }
-    let config = Config::load(environment(), &flags)?;
+    let config = match (&cli.command, Config::load(environment(), &flags)) {
+        // What is wrong with the configuration is one of its findings.
+        (Command::Doctor(json), Err(_)) => return doctor::run(environment(), &flags, *json),
+        (_, config) => config?,
+    };
     match cli.command {
+        Command::Doctor(json) => doctor::run(config.env.vars, &flags, json),
         Command::Run { log_format, .. } => {
             run::init_logs(&config, log_format)?;
             let runtime = runtime()?;
@@ -65,6 +72,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Today(arguments) => today::run(&config, &arguments),
         Command::Export { what } => export::run(&config, what),
         Command::Backup { file, force, json } => backup::run(&config, &file, force, json),
+        Command::Restore { file, json } => restore::run(&config, file.as_deref(), json),
         Command::Check(json) => check::run(&config, json),
         Command::Status(json) => status::run(&config, json),
         Command::Providers(json) => providers::run(&config, json),

@@ -35,7 +35,7 @@ fn sources(config: &Config) -> Result<BTreeSet<(String, PathBuf)>, ReadError> {
         Err(ReadError::Missing { .. }) => BTreeSet::new(),
         Err(e) => return Err(e),
     };
-    let there = ingest::find(&config.roots()).into_iter();
+    let there = ingest::survey(&config.roots()).sources.into_iter();
     sources.extend(there.map(|(provider, path)| (provider.to_owned(), path)));
     Ok(sources)
 }

@@ -20,6 +20,8 @@ use crate::text;
 
 /// How long a service may take to answer for its health.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// And how much it may say.
+const MOST: u64 = 8 << 20;
 
 struct Status {
     /// The service, or the command that writes, which holds the data directory.
@@ -102,7 +104,7 @@ fn stored(config: &Config) -> Result<Option<Stored>, ReadError> {
 
 /// Asks the service that left its address in the data directory. `None` when it does not answer:
 /// it may have been killed.
-fn ask(config: &Config) -> Option<(SocketAddr, Value)> {
+pub(super) fn ask(config: &Config) -> Option<(SocketAddr, Value)> {
     let (address, health) = get(config, "/health")?;
     // Another program, or a service on another data directory, may have the port by now.
     let is_ours = health["serviceId"].as_str() == config.data_dir.to_str();
@@ -118,16 +120,29 @@ pub(super) fn still_reading(config: &Config) -> Option<String> {
 fn get(config: &Config, path: &str) -> Option<(SocketAddr, Value)> {
     let address: SocketAddr =
         fs::read_to_string(address_file(&config.data_dir)).ok()?.trim().parse().ok()?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    Some((address, get_over(stream, address, path)?))
+}
+
+/// What listens at an address: `None` where nothing does, else its health if it is a tallyd.
+pub(super) fn listener(address: SocketAddr) -> Option<Option<Value>> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    let health = get_over(stream, address, "/health");
+    Some(health.filter(|health| health["serviceId"].is_string()))
+}
+
+fn get_over(mut stream: TcpStream, address: SocketAddr, path: &str) -> Option<Value> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some((address, serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?))
+    let mut answer = Vec::new();
+    // Whoever it is may send what it likes, and go on sending.
+    stream.take(MOST).read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8(answer).ok()?;
+    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }
 
 /// What stands where the address of a service would, if it could listen.
-fn silence(config: &Config) -> Option<String> {
+pub(super) fn silence(config: &Config) -> Option<String> {
     let left = fs::read_to_string(address_file(&config.data_dir)).ok()?;
     left.parse::<SocketAddr>().is_err().then_some(left)
 }

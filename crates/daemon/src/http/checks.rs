@@ -18,9 +18,9 @@ use crate::text;
 const FAILING: Duration = Duration::from_secs(5 * 60);
 /// What should take milliseconds and takes this long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
-const LARGE_WAL: u64 = 64 << 20;
+pub(crate) const LARGE_WAL: u64 = 64 << 20;
 /// What a day of heavy use may take, many times over.
-const SMALL_DISK: u64 = 64 << 20;
+pub(crate) const SMALL_DISK: u64 = 64 << 20;
 /// Things named in one output; the rest is counted.
 const NAMED: usize = 5;
 

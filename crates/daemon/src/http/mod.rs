@@ -48,6 +48,7 @@ use tokio::sync::watch;
 use crate::live::Live;
 use assets::Assets;
 use body::Body;
+pub(crate) use checks::{LARGE_WAL, SMALL_DISK};
 use connection::{LIMITS, Limits};
 use error::{Code, Problem};
 use guard::Guard;

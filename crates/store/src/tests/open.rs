@@ -119,6 +119,25 @@ fn h44_every_older_schema_becomes_the_newest_with_a_backup_first() {
 }
 
 #[test]
+fn h44_a_released_migration_is_not_edited() {
+    const GOLDEN: [&str; 3] = [
+        include_str!("../../../../tests/golden/schema-1.sql"),
+        include_str!("../../../../tests/golden/schema-2.sql"),
+        include_str!("../../../../tests/golden/schema-3.sql"),
+    ];
+    let tables =
+        "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE '%\\_mart' ESCAPE '\\'
+        ORDER BY type, name";
+    for (version, golden) in (1..=migrate::known()).zip(GOLDEN) {
+        let [made, kept] = [(); 2].map(|()| Connection::open_in_memory().unwrap());
+        migrate::take_steps(&made, version, NOW_MS).unwrap();
+        kept.execute_batch(golden).unwrap();
+        assert_eq!(rows(&made, tables), rows(&kept, tables), "schema {version}");
+    }
+    assert_eq!(migrate::known(), 3, "each has a golden one");
+}
+
+#[test]
 fn h44_a_migration_that_fails_leaves_the_schema_before_it() {
     for (put, take_away) in [
         ("CREATE TABLE project_cells (in_the_way)", "DROP TABLE project_cells"),

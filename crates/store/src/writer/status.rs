@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::connection::file_len;
-use crate::data_dir::beside;
+use crate::data_dir::{beside, disk_free};
 use crate::events::{Appended, Tally};
 use crate::marts::{self, MartRefresh, Refresh};
 use crate::meta;
@@ -123,8 +123,7 @@ impl WriterStatus {
     pub(crate) fn measure_files(&mut self, path: &Path) {
         self.db_bytes = file_len(path);
         self.wal_bytes = file_len(&beside(path, "-wal"));
-        self.disk_free_bytes =
-            rustix::fs::statvfs(path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        self.disk_free_bytes = disk_free(path);
     }
 
     /// The writer turns over.

@@ -1,0 +1,298 @@
+PRAGMA application_id = 1952541817;
+PRAGMA user_version = 3;
+BEGIN;
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY NOT NULL,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta ("key", "value") VALUES ('created_at', 1795673852299);
+INSERT INTO meta ("key", "value") VALUES ('epoch', 2);
+INSERT INTO meta ("key", "value") VALUES ('time_zone', 'UTC');
+CREATE TABLE projects (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    display_name TEXT NOT NULL
+) STRICT;
+INSERT INTO projects ("id", "path", "display_name") VALUES (1, '/w/engine', 'engine');
+INSERT INTO projects ("id", "path", "display_name") VALUES (2, '/w/compiler', 'compiler');
+CREATE TABLE usage_events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_key TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL,
+    account TEXT,
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    session_id TEXT NOT NULL,
+    ts_ms INTEGER NOT NULL,
+    ts TEXT GENERATED ALWAYS AS (
+        strftime('%Y-%m-%dT%H:%M:%S', ts_ms / 1000, 'unixepoch') || printf('.%03dZ', ts_ms % 1000)
+    ) VIRTUAL,
+    day TEXT GENERATED ALWAYS AS (date(day_number * 86400, 'unixepoch')) VIRTUAL,
+    role TEXT GENERATED ALWAYS AS (coalesce(other_role, 'assistant')) VIRTUAL,
+    model TEXT NOT NULL,
+    speed TEXT GENERATED ALWAYS AS (coalesce(other_speed, 'standard')) VIRTUAL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_create_tokens INTEGER NOT NULL,
+    cache_create_1h_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    web_search_requests INTEGER NOT NULL,
+    cost_nanousd INTEGER,
+    cost_usd REAL GENERATED ALWAYS AS (cost_nanousd / 1e9) VIRTUAL,
+    cost_source TEXT GENERATED ALWAYS AS (coalesce(other_cost_source, 'rate_card')) VIRTUAL,
+    is_sidechain INTEGER NOT NULL,
+    copy_rank INTEGER NOT NULL,
+    source_id INTEGER NOT NULL,
+    parser_version INTEGER NOT NULL,
+    raw_extras TEXT GENERATED ALWAYS AS (
+        iif(price_version IS NULL, extras,
+            '{"price_version":' || iif(typeof(price_version) = 'integer',
+                '"' || date(price_version * 86400, 'unixepoch') || '"', json_quote(price_version))
+            || iif(extras IS NULL, '}', ',' || substr(extras, 2)))
+    ) VIRTUAL,
+    day_number INTEGER NOT NULL,
+    other_role TEXT,
+    other_speed TEXT,
+    other_cost_source TEXT,
+    -- Days since 1970 where it is a date.
+    price_version ANY,
+    extras TEXT
+) STRICT;
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (1, 'claude:prompt:p-1', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788307080000, '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 135644136076730, 1, 20697, 'user', NULL, NULL, NULL, '{"client":"2.1.260"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (2, 'claude:msg_010000000000000000000001', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788307090100, 'claude-opus-5', 12, 159, 40000, 1500, 0, 0, 0, 33410000, 0, 0, 135644136076730, 1, 20697, NULL, NULL, NULL, 20783, '{"client":"2.1.260"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (3, 'claude:msg_010000000000000000000002', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788307290250, 'claude-opus-5', 3, 420, 41512, 0, 0, 0, 0, 31271000, 0, 0, 135644136076730, 1, 20698, NULL, NULL, NULL, 20783, '{"client":"2.1.260"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (4, 'claude:prompt:p-2', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788336000000, '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 135644136076730, 1, 20698, 'user', NULL, NULL, NULL, '{"client":"2.1.260"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (5, 'claude:msg_010000000000000000000003', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788336009000, 'claude-haiku-4-5', 900, 77, 0, 0, 0, 0, 0, 1285000, 0, 0, 135644136076730, 1, 20698, NULL, NULL, NULL, 20783, '{"client":"2.1.260"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (6, 'claude:msg_010000000000000000000004', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788336019999, 'house-model', 50, 5, 0, 0, 0, 0, 0, NULL, 0, 0, 135644136076730, 1, 20698, NULL, NULL, 'unknown', NULL, '{"client":"2.1.260"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (7, 'codex:prompt:0197#MYfB8TLtWwLRpH_pmGUtDA', 'codex', NULL, 2, '0197a000-0000-7000-8000-00000000c0de', 1788339601500, '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32117842673073, 1, 20698, 'user', NULL, NULL, NULL, '{"client":"0.98.0"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (8, 'codex:tc:0197a000#cZWLyKuwIvTyAjxVJiM6TA', 'codex', NULL, 2, '0197a000-0000-7000-8000-00000000c0de', 1788339660000, 'gpt-5.5', 1000, 300, 1000, 0, 0, 150, 0, 14500000, 0, 0, 32117842673073, 1, 20698, NULL, NULL, NULL, 20783, '{"client":"0.98.0"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (9, 'codex:tc:0197a000#MvQRtwD5Gx1ENaMFGUoVID', 'codex', NULL, 2, '0197a000-0000-7000-8000-00000000c0de', 1788339720000, 'gpt-5.5', 1000, 40, 4000, 0, 0, 20, 0, 8200000, 0, 0, 32117842673073, 1, 20698, NULL, NULL, NULL, 20783, '{"client":"0.98.0"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (10, 'codex:tc:0197a000#Tg-kYng-544CktrS3bEjeA', 'codex', NULL, 2, '0197a000-0000-7000-8000-00000000c0de', 1788339780000, 'gpt-5.5', 500, 900, 5500, 0, 0, 450, 0, 32250000, 0, 0, 32117842673073, 1, 20698, NULL, NULL, NULL, 20783, '{"client":"0.98.0"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (11, 'claude:msg_010000000000000000000010', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788336060000, 'claude-haiku-4-5', 100, 20, 0, 0, 0, 0, 0, 200000, 1, 0, 136815717024819, 1, 20698, NULL, NULL, NULL, 20783, '{"agent":"a1","client":"2.1.260"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (12, 'claude:msg_010000000000000000000011', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788336061000, 'claude-haiku-4-5', 101, 21, 0, 0, 0, 0, 0, 206000, 1, 0, 136815717024819, 1, 20698, NULL, NULL, NULL, 20783, '{"agent":"a1","client":"2.1.260"}');
+INSERT INTO usage_events ("id", "event_key", "provider", "account", "project_id", "session_id", "ts_ms", "model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "is_sidechain", "copy_rank", "source_id", "parser_version", "day_number", "other_role", "other_speed", "other_cost_source", "price_version", "extras") VALUES (13, 'claude:msg_010000000000000000000012', 'claude-code', NULL, 1, '5e550000-0000-4000-8000-00000000a0da', 1788336062000, 'claude-haiku-4-5', 102, 22, 0, 0, 0, 0, 0, 212000, 1, 0, 136815717024819, 1, 20698, NULL, NULL, NULL, 20783, '{"agent":"a1","client":"2.1.260"}');
+CREATE INDEX usage_events_ts_ms ON usage_events (ts_ms);
+CREATE TABLE retracted_keys (
+    event_key TEXT PRIMARY KEY NOT NULL,
+    parser_version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE usage_cells (
+    day TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    model TEXT NOT NULL,
+    speed TEXT NOT NULL,
+    message_count INTEGER NOT NULL,
+    user_message_count INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_create_tokens INTEGER NOT NULL,
+    cache_create_1h_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    web_search_requests INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    unpriced_count INTEGER NOT NULL,
+    first_ts_ms INTEGER NOT NULL,
+    last_ts_ms INTEGER NOT NULL,
+    last_event_id INTEGER NOT NULL,
+    PRIMARY KEY (day, provider, session_id, project_id, model, speed)
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage_cells ("day", "provider", "session_id", "project_id", "model", "speed", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "first_ts_ms", "last_ts_ms", "last_event_id") VALUES ('2026-09-01', 'claude-code', '5e550000-0000-4000-8000-00000000a0da', 1, '', 'standard', 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1788307080000, 1788307080000, 1);
+INSERT INTO usage_cells ("day", "provider", "session_id", "project_id", "model", "speed", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "first_ts_ms", "last_ts_ms", "last_event_id") VALUES ('2026-09-01', 'claude-code', '5e550000-0000-4000-8000-00000000a0da', 1, 'claude-opus-5', 'standard', 1, 0, 12, 159, 40000, 1500, 0, 0, 0, 33410000, 0, 1788307090100, 1788307090100, 2);
+INSERT INTO usage_cells ("day", "provider", "session_id", "project_id", "model", "speed", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "first_ts_ms", "last_ts_ms", "last_event_id") VALUES ('2026-09-02', 'claude-code', '5e550000-0000-4000-8000-00000000a0da', 1, '', 'standard', 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1788336000000, 1788336000000, 4);
+INSERT INTO usage_cells ("day", "provider", "session_id", "project_id", "model", "speed", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "first_ts_ms", "last_ts_ms", "last_event_id") VALUES ('2026-09-02', 'claude-code', '5e550000-0000-4000-8000-00000000a0da', 1, 'claude-haiku-4-5', 'standard', 4, 0, 1203, 140, 0, 0, 0, 0, 0, 1903000, 0, 1788336009000, 1788336062000, 13);
+INSERT INTO usage_cells ("day", "provider", "session_id", "project_id", "model", "speed", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "first_ts_ms", "last_ts_ms", "last_event_id") VALUES ('2026-09-02', 'claude-code', '5e550000-0000-4000-8000-00000000a0da', 1, 'claude-opus-5', 'standard', 1, 0, 3, 420, 41512, 0, 0, 0, 0, 31271000, 0, 1788307290250, 1788307290250, 3);
+INSERT INTO usage_cells ("day", "provider", "session_id", "project_id", "model", "speed", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "first_ts_ms", "last_ts_ms", "last_event_id") VALUES ('2026-09-02', 'claude-code', '5e550000-0000-4000-8000-00000000a0da', 1, 'house-model', 'standard', 1, 0, 50, 5, 0, 0, 0, 0, 0, 0, 1, 1788336019999, 1788336019999, 6);
+INSERT INTO usage_cells ("day", "provider", "session_id", "project_id", "model", "speed", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "first_ts_ms", "last_ts_ms", "last_event_id") VALUES ('2026-09-02', 'codex', '0197a000-0000-7000-8000-00000000c0de', 2, '', 'standard', 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1788339601500, 1788339601500, 7);
+INSERT INTO usage_cells ("day", "provider", "session_id", "project_id", "model", "speed", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "first_ts_ms", "last_ts_ms", "last_event_id") VALUES ('2026-09-02', 'codex', '0197a000-0000-7000-8000-00000000c0de', 2, 'gpt-5.5', 'standard', 3, 0, 2500, 1240, 10500, 0, 0, 620, 0, 54950000, 0, 1788339660000, 1788339780000, 10);
+CREATE INDEX usage_cells_last_event_id ON usage_cells (last_event_id);
+CREATE INDEX usage_cells_session ON usage_cells (provider, session_id);
+CREATE INDEX usage_cells_project ON usage_cells (project_id, day);
+CREATE TABLE project_cells (
+    project_id INTEGER NOT NULL REFERENCES projects (id),
+    provider TEXT NOT NULL,
+    message_count INTEGER NOT NULL,
+    user_message_count INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_create_tokens INTEGER NOT NULL,
+    cache_create_1h_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    web_search_requests INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    unpriced_count INTEGER NOT NULL,
+    session_count INTEGER NOT NULL,
+    last_event_id INTEGER NOT NULL,
+    PRIMARY KEY (project_id, provider)
+) STRICT, WITHOUT ROWID;
+INSERT INTO project_cells ("project_id", "provider", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "session_count", "last_event_id") VALUES (1, 'claude-code', 7, 2, 1268, 724, 81512, 1500, 0, 0, 0, 66584000, 1, 1, 13);
+INSERT INTO project_cells ("project_id", "provider", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cache_create_1h_tokens", "reasoning_tokens", "web_search_requests", "cost_nanousd", "unpriced_count", "session_count", "last_event_id") VALUES (2, 'codex', 3, 1, 2500, 1240, 10500, 0, 0, 620, 0, 54950000, 0, 1, 10);
+CREATE INDEX project_cells_last_event_id ON project_cells (last_event_id);
+CREATE TABLE mart_watermark (
+    mart_name TEXT PRIMARY KEY NOT NULL,
+    last_event_id INTEGER NOT NULL,
+    last_refresh_ts TEXT NOT NULL,
+    definition_hash TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO mart_watermark ("mart_name", "last_event_id", "last_refresh_ts", "definition_hash") VALUES ('daily_mart', 13, '2026-11-26T06:17:32.364Z', 'ccbcf1de0d417f10f2c338064372ca37');
+INSERT INTO mart_watermark ("mart_name", "last_event_id", "last_refresh_ts", "definition_hash") VALUES ('model_day_mart', 13, '2026-11-26T06:17:32.364Z', '35057da728cfa3147d263265fdb184eb');
+INSERT INTO mart_watermark ("mart_name", "last_event_id", "last_refresh_ts", "definition_hash") VALUES ('project_mart', 13, '2026-11-26T06:17:32.364Z', 'c3e6b9484ee9fea3123c43de126d1f08');
+INSERT INTO mart_watermark ("mart_name", "last_event_id", "last_refresh_ts", "definition_hash") VALUES ('provider_day_mart', 13, '2026-11-26T06:17:32.364Z', '394b22ca823d188617a5d903a030f108');
+INSERT INTO mart_watermark ("mart_name", "last_event_id", "last_refresh_ts", "definition_hash") VALUES ('session_mart', 13, '2026-11-26T06:17:32.364Z', '1bc752ba8fcc3559494819c76fc8225c');
+CREATE TABLE source_checkpoint (
+    source_id INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL,
+    path ANY NOT NULL,
+    dev INTEGER NOT NULL,
+    ino INTEGER NOT NULL,
+    btime_ns INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    marker_len INTEGER NOT NULL,
+    marker_hash INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
+    skip_to_newline INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    parser_version INTEGER NOT NULL,
+    oldest_parser_version INTEGER NOT NULL,
+    skips TEXT NOT NULL,
+    lines INTEGER NOT NULL,
+    last_event_ms INTEGER,
+    last_error TEXT,
+    missing_since_ms INTEGER
+) STRICT;
+INSERT INTO source_checkpoint ("source_id", "provider", "path", "dev", "ino", "btime_ns", "size", "mtime_ns", "marker_len", "marker_hash", "generation", "offset", "skip_to_newline", "state", "parser_version", "oldest_parser_version", "skips", "lines", "last_event_ms", "last_error", "missing_since_ms") VALUES (32117842673073, 'codex', '/home/ada/.codex/sessions/2026/09/02/rollout-2026-09-02T09-00-00-0197a000-0000-7000-8000-00000000c0de.jsonl', 65024, 10044265, 1795673852273852436, 1609, 1788436800000000000, 256, 2806734644721345190, 0, 1609, 0, '{"thread":{"id":"0197a000-0000-7000-8000-00000000c0de","session":"0197a000-0000-7000-8000-00000000c0de","created_ms":1788339600000,"cwd":"/w/compiler","client":"0.98.0","vendor":null,"is_sidechain":false,"has_ancestor":false},"phase":"Own","model":"gpt-5.5","cwd":"/w/compiler","tier":null,"prev":[13000,10500,0,1240,620],"last":[[6000,5500,0,900,450],1788339780000],"recent":["codex:tc:0197a000#Tg-kYng-544CktrS3bEjeA",[6000,5500,0,900,450]],"unmatched":[],"held":[],"prompts":1,"last_ms":1788339780000}', 1, 1, '{}', 6, 1788339780000, NULL, NULL);
+INSERT INTO source_checkpoint ("source_id", "provider", "path", "dev", "ino", "btime_ns", "size", "mtime_ns", "marker_len", "marker_hash", "generation", "offset", "skip_to_newline", "state", "parser_version", "oldest_parser_version", "skips", "lines", "last_event_ms", "last_error", "missing_since_ms") VALUES (135644136076730, 'claude-code', '/home/ada/.claude/projects/-w-engine/5e550000-0000-4000-8000-00000000a0da.jsonl', 65024, 10044256, 1795673852273635248, 2968, 1788436800000000000, 256, 4060844124760308582, 0, 2968, 0, '{"cwd":"/w/engine","ts_ms":1788336019999}', 1, 1, '{}', 7, 1788336019999, NULL, NULL);
+INSERT INTO source_checkpoint ("source_id", "provider", "path", "dev", "ino", "btime_ns", "size", "mtime_ns", "marker_len", "marker_hash", "generation", "offset", "skip_to_newline", "state", "parser_version", "oldest_parser_version", "skips", "lines", "last_event_ms", "last_error", "missing_since_ms") VALUES (136815717024819, 'claude-code', '/home/ada/.claude/projects/-w-engine/5e550000-0000-4000-8000-00000000a0da/subagents/agent-a1.jsonl', 65024, 10044259, 1795673852273738373, 1641, 1788436800000000000, 256, 4423831451027706116, 0, 1641, 0, '{"cwd":"/w/engine","ts_ms":1788336062000}', 1, 1, '{}', 3, 1788336062000, NULL, NULL);
+CREATE TABLE daily_mart (
+    day TEXT NOT NULL,
+    project_id INTEGER NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    speed TEXT NOT NULL,
+    session_count INTEGER NOT NULL,
+    message_count INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_create_tokens INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    cost_usd REAL GENERATED ALWAYS AS (cost_nanousd / 1e9) VIRTUAL,
+    unpriced_count INTEGER NOT NULL,
+    PRIMARY KEY (day, project_id, provider, model, speed)
+) STRICT, WITHOUT ROWID
+;
+INSERT INTO daily_mart ("day", "project_id", "provider", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-01', 1, 'claude-code', 'claude-opus-5', 'standard', 1, 1, 12, 159, 40000, 1500, 33410000, 0);
+INSERT INTO daily_mart ("day", "project_id", "provider", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 1, 'claude-code', 'claude-haiku-4-5', 'standard', 1, 4, 1203, 140, 0, 0, 1903000, 0);
+INSERT INTO daily_mart ("day", "project_id", "provider", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 1, 'claude-code', 'claude-opus-5', 'standard', 1, 1, 3, 420, 41512, 0, 31271000, 0);
+INSERT INTO daily_mart ("day", "project_id", "provider", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 1, 'claude-code', 'house-model', 'standard', 1, 1, 50, 5, 0, 0, 0, 1);
+INSERT INTO daily_mart ("day", "project_id", "provider", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 2, 'codex', 'gpt-5.5', 'standard', 1, 3, 2500, 1240, 10500, 0, 54950000, 0);
+CREATE TABLE model_day_mart (
+    day TEXT NOT NULL,
+    model TEXT NOT NULL,
+    speed TEXT NOT NULL,
+    session_count INTEGER NOT NULL,
+    message_count INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_create_tokens INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    cost_usd REAL GENERATED ALWAYS AS (cost_nanousd / 1e9) VIRTUAL,
+    unpriced_count INTEGER NOT NULL,
+    PRIMARY KEY (day, model, speed)
+) STRICT, WITHOUT ROWID
+;
+INSERT INTO model_day_mart ("day", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-01', 'claude-opus-5', 'standard', 1, 1, 12, 159, 40000, 1500, 33410000, 0);
+INSERT INTO model_day_mart ("day", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 'claude-haiku-4-5', 'standard', 1, 4, 1203, 140, 0, 0, 1903000, 0);
+INSERT INTO model_day_mart ("day", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 'claude-opus-5', 'standard', 1, 1, 3, 420, 41512, 0, 31271000, 0);
+INSERT INTO model_day_mart ("day", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 'gpt-5.5', 'standard', 1, 3, 2500, 1240, 10500, 0, 54950000, 0);
+INSERT INTO model_day_mart ("day", "model", "speed", "session_count", "message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 'house-model', 'standard', 1, 1, 50, 5, 0, 0, 0, 1);
+CREATE TABLE project_mart (
+    project_id INTEGER NOT NULL PRIMARY KEY,
+    path TEXT NOT NULL,
+    display_name TEXT NOT NULL,
+    first_ts_ms INTEGER NOT NULL,
+    first_ts TEXT NOT NULL GENERATED ALWAYS AS (
+        strftime('%Y-%m-%dT%H:%M:%S', first_ts_ms / 1000, 'unixepoch')
+            || printf('.%03dZ', first_ts_ms % 1000)
+    ) VIRTUAL,
+    last_ts_ms INTEGER NOT NULL,
+    last_ts TEXT NOT NULL GENERATED ALWAYS AS (
+        strftime('%Y-%m-%dT%H:%M:%S', last_ts_ms / 1000, 'unixepoch')
+            || printf('.%03dZ', last_ts_ms % 1000)
+    ) VIRTUAL,
+    session_count INTEGER NOT NULL,
+    provider_count INTEGER NOT NULL,
+    message_count INTEGER NOT NULL,
+    user_message_count INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_create_tokens INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    cost_usd REAL GENERATED ALWAYS AS (cost_nanousd / 1e9) VIRTUAL,
+    unpriced_count INTEGER NOT NULL
+) STRICT, WITHOUT ROWID
+;
+INSERT INTO project_mart ("project_id", "path", "display_name", "first_ts_ms", "last_ts_ms", "session_count", "provider_count", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES (1, '/w/engine', 'engine', 1788307080000, 1788336062000, 1, 1, 7, 2, 1268, 724, 81512, 1500, 66584000, 1);
+INSERT INTO project_mart ("project_id", "path", "display_name", "first_ts_ms", "last_ts_ms", "session_count", "provider_count", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES (2, '/w/compiler', 'compiler', 1788339601500, 1788339780000, 1, 1, 3, 1, 2500, 1240, 10500, 0, 54950000, 0);
+CREATE TABLE provider_day_mart (
+    day TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    session_count INTEGER NOT NULL,
+    project_count INTEGER NOT NULL,
+    message_count INTEGER NOT NULL,
+    user_message_count INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_create_tokens INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    cost_usd REAL GENERATED ALWAYS AS (cost_nanousd / 1e9) VIRTUAL,
+    unpriced_count INTEGER NOT NULL,
+    PRIMARY KEY (day, provider)
+) STRICT, WITHOUT ROWID
+;
+INSERT INTO provider_day_mart ("day", "provider", "session_count", "project_count", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-01', 'claude-code', 1, 1, 1, 1, 12, 159, 40000, 1500, 33410000, 0);
+INSERT INTO provider_day_mart ("day", "provider", "session_count", "project_count", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 'claude-code', 1, 1, 6, 1, 1256, 565, 41512, 0, 33174000, 1);
+INSERT INTO provider_day_mart ("day", "provider", "session_count", "project_count", "message_count", "user_message_count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('2026-09-02', 'codex', 1, 1, 3, 1, 2500, 1240, 10500, 0, 54950000, 0);
+CREATE TABLE session_mart (
+    provider TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    project_id INTEGER NOT NULL,
+    cwd TEXT,
+    primary_model TEXT,
+    first_ts_ms INTEGER NOT NULL,
+    first_ts TEXT NOT NULL GENERATED ALWAYS AS (
+        strftime('%Y-%m-%dT%H:%M:%S', first_ts_ms / 1000, 'unixepoch')
+            || printf('.%03dZ', first_ts_ms % 1000)
+    ) VIRTUAL,
+    last_ts_ms INTEGER NOT NULL,
+    last_ts TEXT NOT NULL GENERATED ALWAYS AS (
+        strftime('%Y-%m-%dT%H:%M:%S', last_ts_ms / 1000, 'unixepoch')
+            || printf('.%03dZ', last_ts_ms % 1000)
+    ) VIRTUAL,
+    message_count INTEGER NOT NULL,
+    assistant_message_count INTEGER NOT NULL GENERATED ALWAYS AS (message_count) VIRTUAL,
+    user_message_count INTEGER NOT NULL,
+    is_one_shot INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_create_tokens INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL,
+    cost_usd REAL GENERATED ALWAYS AS (cost_nanousd / 1e9) VIRTUAL,
+    unpriced_count INTEGER NOT NULL,
+    PRIMARY KEY (provider, session_id)
+) STRICT, WITHOUT ROWID
+;
+INSERT INTO session_mart ("provider", "session_id", "project_id", "cwd", "primary_model", "first_ts_ms", "last_ts_ms", "message_count", "user_message_count", "is_one_shot", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('claude-code', '5e550000-0000-4000-8000-00000000a0da', 1, '/w/engine', 'claude-haiku-4-5', 1788307080000, 1788336062000, 7, 2, 0, 1268, 724, 81512, 1500, 66584000, 1);
+INSERT INTO session_mart ("provider", "session_id", "project_id", "cwd", "primary_model", "first_ts_ms", "last_ts_ms", "message_count", "user_message_count", "is_one_shot", "input_tokens", "output_tokens", "cache_read_tokens", "cache_create_tokens", "cost_nanousd", "unpriced_count") VALUES ('codex', '0197a000-0000-7000-8000-00000000c0de', 2, '/w/compiler', 'gpt-5.5', 1788339601500, 1788339780000, 3, 1, 1, 2500, 1240, 10500, 0, 54950000, 0);
+DELETE FROM sqlite_sequence;
+INSERT INTO sqlite_sequence (name, seq) VALUES ('usage_events', 13);
+COMMIT;
