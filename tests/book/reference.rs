@@ -161,7 +161,8 @@ fn every_variable_that_the_code_names_stands_in_the_chapter_and_the_other_way_ro
             }
         }
     }
-    named.retain(|name| !OTHERS.iter().any(|other| name.starts_with(other)));
+    named
+        .retain(|name| !name.ends_with('_') && !OTHERS.iter().any(|other| name.starts_with(other)));
     let told = VARIABLES.split('`').skip(1).step_by(2);
     // Those of Pi and its forks are put together in the code.
     let is_name =
