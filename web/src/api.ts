@@ -164,21 +164,26 @@ export function askAgain(path: string, olderThanMs = 0): void {
   questions.get(path)?.askAgain(olderThanMs);
 }
 
+/** The answer to this very question, always the newest, once there is one. */
+export function useAnswer<T>(path: string | null): Answer<T> {
+  useEffect(() => (path === null ? undefined : question(path).use()), [path]);
+  return path === null
+    ? { data: undefined, problem: undefined }
+    : (question(path).answer.value as Answer<T>);
+}
+
 /**
  * The answer to a question, always the newest. While another question is not answered yet, the
  * answer to the one before stands, so that nothing flickers.
  */
 export function useApi<T>(path: string | null): Answer<T> {
   const before = useRef<T>(undefined);
-  useEffect(() => (path === null ? undefined : question(path).use()), [path]);
-  if (path === null) {
-    return { data: undefined, problem: undefined };
-  }
-  const { data, problem } = question(path).answer.value as Answer<T>;
+  const { data, problem } = useAnswer<T>(path);
   if (data !== undefined) {
     before.current = data;
   }
-  return { data: problem ? data : (data ?? before.current), problem };
+  const isOpen = path === null || problem !== undefined;
+  return { data: isOpen ? data : (data ?? before.current), problem };
 }
 
 /** The part of a place that says which usage is meant, as parameters. */

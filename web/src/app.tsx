@@ -1,9 +1,9 @@
 // The frame around all views.
 
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { askAgain, filtered, path, useApi } from "./api";
-import { clock } from "./format";
-import { Help, onKey } from "./keys";
+import { clock, cost } from "./format";
+import { Help, isHelpOpen, onKey } from "./keys";
 import { connection, health, now, silentSince } from "./live";
 import { Link, Nothing, Refusal } from "./parts/basics";
 import { FilterBar } from "./parts/filters";
@@ -29,19 +29,34 @@ export function App() {
   const question = path("/api/v1/summary", filtered(filters));
   const { data: summary, problem } = useApi<Summary>(question);
   // Known first of all: every question about days needs it.
-  if (summary) {
-    today.value = summary.day;
-    zone.value = summary.time_zone;
-  }
+  useEffect(() => {
+    if (summary) {
+      today.value = summary.day;
+      zone.value = summary.time_zone;
+    }
+  }, [summary]);
   useOutdated(question, summary);
+  const name = session === "" ? VIEWS[view] : "Session";
+  // Of all that is shown, today's cost is what one looks for among tabs.
+  const sum = summary && cost(summary.today.cost_nanousd, summary.today.unpriced_count);
+  const title = view === "overview" && sum ? `${sum} today` : name;
   useEffect(() => {
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, []);
   useEffect(() => {
-    document.title = `${session === "" ? VIEWS[view] : "Session"} - tallyd`;
+    document.title = `${title} - tallyd`;
+  }, [title]);
+  // Who hears the page, or goes on by keys, begins at the top of another view.
+  const heading = useRef<HTMLHeadingElement>(null);
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (!isFirst.current) {
+      heading.current?.focus({ preventScroll: true });
+    }
+    isFirst.current = false;
   }, [view, session]);
-  const hasFilters = !WITHOUT_FILTERS.includes(view) && session === "";
+  const hasFilterBar = !WITHOUT_FILTERS.includes(view) && session === "";
   return (
     <>
       <header class="top">
@@ -57,8 +72,19 @@ export function App() {
           ))}
         </nav>
         <Connection />
+        <button
+          type="button"
+          class="help"
+          aria-label="Keys"
+          title="Keys"
+          onClick={() => {
+            isHelpOpen.value = true;
+          }}
+        >
+          ?
+        </button>
       </header>
-      {hasFilters && <FilterBar />}
+      {hasFilterBar && <FilterBar />}
       <Offline />
       {summary?.reading && (
         <p class="banner" role="status">
@@ -66,7 +92,9 @@ export function App() {
         </p>
       )}
       <main data-view={session === "" ? view : "session"}>
-        <h1 class="hidden">{session === "" ? VIEWS[view] : "Session"}</h1>
+        <h1 class="hidden" tabIndex={-1} ref={heading}>
+          {name}
+        </h1>
         {problem && <Refusal problem={problem} />}
         <Shown view={view} session={session} summary={summary} />
       </main>

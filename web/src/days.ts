@@ -30,7 +30,9 @@ export function isDay(text: string): boolean {
 
 export function addDays(day: string, n: number): string {
   const ms = Date.parse(`${day}T00:00:00Z`) + n * DAY_MS;
-  return Number.isNaN(ms) ? "" : new Date(ms).toISOString().slice(0, 10);
+  const text = Number.isNaN(ms) ? "" : new Date(ms).toISOString();
+  // A year of more than four digits begins with a sign.
+  return text.slice(0, /^\d/.test(text) ? 10 : 0);
 }
 
 /** Days from the first to the last, both included. */
@@ -83,13 +85,21 @@ export function bucketStart(bucket: Bucket, day: string): string {
 /** All buckets of a range, those without usage too. */
 export function buckets(bucket: Bucket, { since, until }: Range): string[] {
   const all: string[] = [];
-  for (let day = since; day <= until; day = addDays(day, 1)) {
+  // Beyond the last day that there is stands none.
+  for (let day = since; day !== "" && day <= until; ) {
     const start = bucketStart(bucket, day);
-    if (all.at(-1) !== start) {
-      all.push(start);
-    }
+    all.push(start);
+    day = addDays(bucketRange(bucket, start).until, 1);
   }
   return all;
+}
+
+/** The days that two ranges have in common. */
+export function common(a: Range, b: Range): Range {
+  return {
+    since: a.since > b.since ? a.since : b.since,
+    until: a.until < b.until ? a.until : b.until,
+  };
 }
 
 /** The days of a bucket. */

@@ -13,6 +13,14 @@ export function money(nanousd: number): string {
   return dollars.format(nanousd / NANO);
 }
 
+/** A cost whose part without a known price is never shown as nothing: `$1.20 + ?`, `unpriced`. */
+export function cost(nanousd: number, unpriced: number): string {
+  if (unpriced === 0) {
+    return money(nanousd);
+  }
+  return nanousd > 0 ? `${money(nanousd)} + ?` : "unpriced";
+}
+
 /** `1,234`. */
 export function count(n: number): string {
   return whole.format(n);
@@ -43,11 +51,14 @@ export function tokens(n: number): string {
   return count(n);
 }
 
-/** `62 %`; small shares keep a digit, and none is shown as nothing. */
+/** `62 %`; small shares keep a digit, none is shown as nothing, and only all is shown as all. */
 export function percent(share: number): string {
   const value = share * 100;
   if (value > 0 && value < 0.05) {
     return "<0.1 %";
+  }
+  if (value > 99 && value < 100) {
+    return `${Math.min(value, 99.9).toFixed(1)} %`;
   }
   return `${value > 0 && value < 9.95 ? value.toFixed(1) : whole.format(value)} %`;
 }

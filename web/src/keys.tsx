@@ -3,9 +3,9 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { rangeOfKey } from "./parts/filters";
-import { go, place, VIEWS, type View } from "./place";
+import { go, goBack, place, VIEWS, type View } from "./place";
 
-const isHelpOpen = signal(false);
+export const isHelpOpen = signal(false);
 
 const KEYS: [string, string][] = [
   ["1 to 6", "the views, from overview to health"],
@@ -33,7 +33,7 @@ export function onKey(event: KeyboardEvent): void {
   } else if (range) {
     go({ range });
   } else if (event.key === "Escape" && place.value.session !== "") {
-    go({ view: "sessions" });
+    goBack({ view: "sessions" });
   } else if (event.key === "?") {
     isHelpOpen.value = !isHelpOpen.value;
   } else if (event.key === "/") {

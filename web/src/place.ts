@@ -102,8 +102,13 @@ const current = signal(parse(location.search));
 
 export const place = computed(() => current.value);
 
-addEventListener("popstate", () => {
+// Where a view was scrolled to is kept with its address; the browser would scroll before it is drawn.
+history.scrollRestoration = "manual";
+
+addEventListener("popstate", (event) => {
   current.value = parse(location.search);
+  const top = Number(event.state?.top ?? 0);
+  requestAnimationFrame(() => requestAnimationFrame(() => scrollTo(0, top)));
 });
 
 /** What a link to a changed place leads to. Another view or session begins with its own order. */
@@ -116,11 +121,21 @@ export function go(change: Partial<Place>): void {
   if (address(next) === address(current.value)) {
     return;
   }
-  history.pushState(null, "", address(next));
+  history.replaceState({ ...history.state, top: scrollY }, "");
+  history.pushState({ isWithin: true }, "", address(next));
   if (next.view !== current.value.view || next.session !== current.value.session) {
     scrollTo(0, 0);
   }
   current.value = next;
+}
+
+/** Back to where one came from within the page, or else to a place. */
+export function goBack(otherwise: Partial<Place>): void {
+  if (history.state?.isWithin) {
+    history.back();
+  } else {
+    go(otherwise);
+  }
 }
 
 function changed(change: Partial<Place>): Place {

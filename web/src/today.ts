@@ -23,11 +23,13 @@ const formats = new Map<string, Intl.DateTimeFormat>();
 export function dayIn(zone: string, ms: number): string | null {
   let format = formats.get(zone);
   try {
-    // Canadians write days as they are written here.
-    format ??= new Intl.DateTimeFormat("en-CA", { timeZone: zone, dateStyle: "short" });
+    const parts = { year: "numeric", month: "2-digit", day: "2-digit" } as const;
+    format ??= new Intl.DateTimeFormat("en-GB", { ...parts, timeZone: zone });
   } catch {
     return null;
   }
   formats.set(zone, format);
-  return format.format(ms);
+  const parts = format.formatToParts(ms);
+  const part = (type: string) => parts.find((part) => part.type === type)?.value;
+  return `${part("year")}-${part("month")}-${part("day")}`;
 }

@@ -69,7 +69,10 @@ test("shares", () => {
     [0.0994, "9.9 %"],
     [0.0995, "10 %"],
     [0.624, "62 %"],
-    [0.999, "100 %"],
+    [0.99, "99 %"],
+    [0.996, "99.6 %"],
+    [0.9999, "99.9 %"],
+    [1, "100 %"],
     [12.345, "1,235 %"],
   ]);
 });
@@ -282,14 +285,14 @@ test("parts are stacked from the smallest up, upon all others", () => {
   const all = ["2026-01-01", "2026-01-02"];
   const series = seriesOf(rows, "model", "cost", "day", all);
   expect(series.map(({ label, values, unpriced }) => [label, values, unpriced])).toEqual([
-    ["3 others", [0, 2 + 3 + 4], 1 + 2 + 3],
-    ["model-4", [0, 5], 4],
-    ["model-5", [0, 6], 5],
-    ["model-6", [0, 7], 6],
-    ["model-7", [0, 8], 7],
-    ["model-8", [0, 9], 8],
-    ["model-9", [0, 10], 9],
-    ["model-0", [100, 1], 0],
+    ["3 others", [0, 2 + 3 + 4], [0, 1 + 2 + 3]],
+    ["model-4", [0, 5], [0, 4]],
+    ["model-5", [0, 6], [0, 5]],
+    ["model-6", [0, 7], [0, 6]],
+    ["model-7", [0, 8], [0, 7]],
+    ["model-8", [0, 9], [0, 8]],
+    ["model-9", [0, 10], [0, 9]],
+    ["model-0", [100, 1], [0, 0]],
   ]);
   const colors = new Set(series.map(({ color }) => color));
   expect(colors.size).toBe(series.length);

@@ -147,6 +147,20 @@ export function Refusal({ problem }: { problem: Problem }) {
       </Nothing>
     );
   }
+  if (problem.code === "unknown_value") {
+    // The rest of it is for those who ask by hand.
+    const [said] = problem.detail.split(";");
+    return (
+      <Nothing title="No calls here">
+        <p>
+          <bdi>{said}</bdi>
+        </p>
+        <p>
+          <Link to={{ range: "30d", filters: NO_FILTERS }}>Clear the filters</Link>
+        </p>
+      </Nothing>
+    );
+  }
   return (
     <Nothing title="This cannot be answered">
       <p>

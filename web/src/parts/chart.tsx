@@ -12,16 +12,21 @@ export interface Series {
   color: string;
   /** One for each bucket. */
   values: number[];
+  /** Calls of each bucket that no price is known for: their cost is in no bar. */
+  unpriced: number[];
 }
 
 interface Props {
   /** What is shown, for those who do not see it. */
   title: string;
-  /** What each bar stands for. */
+  /** What each bar stands for, in short. */
   labels: string[];
+  /** The same in full. */
+  names: string[];
   /** From the bottom up. */
   series: Series[];
-  format: (value: number) => string;
+  format: (value: number, unpriced: number) => string;
+  axis: (value: number) => string;
   /** What a click on a bar does. */
   onPick: (bucket: number) => void;
 }
@@ -31,7 +36,7 @@ export function StackedBars(props: Props) {
   const newest = useRef(props);
   newest.current = props;
   const pointed = useSignal<{ bucket: number; left: number; isRight: boolean } | null>(null);
-  const { labels, series } = props;
+  const { labels, names, series } = props;
   const point = (bucket: number | null, left: number) => {
     const isRight = left > (holder.current?.clientWidth ?? 0) / 2;
     pointed.value = bucket === null ? null : { bucket, left, isRight };
@@ -40,36 +45,41 @@ export function StackedBars(props: Props) {
     holder,
     JSON.stringify([labels, series.map(({ name, color }) => [name, color])]),
     stacked(series, labels.length),
-    () => options(newest, point),
+    () => options(newest, point, () => pointed.peek()?.bucket ?? null),
   );
   return (
     <div class="chart">
       <div role="img" aria-label={props.title} ref={holder} style={{ minHeight: `${HEIGHT}px` }} />
-      {pointed.value && <Pointed {...props} {...pointed.value} />}
+      {pointed.value && names[pointed.value.bucket] && <Pointed {...props} {...pointed.value} />}
     </div>
   );
 }
 
 /** The figures of one bar. */
 function Pointed(props: Props & { bucket: number; left: number; isRight: boolean }) {
-  const { labels, series, format, bucket, left, isRight } = props;
+  const { names, series, format, bucket, left, isRight } = props;
   const parts = series
-    .map(({ name, label, color, values }) => ({ name, label, color, value: values[bucket] ?? 0 }))
-    .filter(({ value }) => value > 0)
+    .map(({ values, unpriced, ...part }) => ({
+      ...part,
+      value: values[bucket] ?? 0,
+      unpriced: unpriced[bucket] ?? 0,
+    }))
+    .filter(({ value, unpriced }) => value > 0 || unpriced > 0)
     .sort((a, b) => b.value - a.value);
   const total = parts.reduce((sum, { value }) => sum + value, 0);
+  const unpriced = parts.reduce((sum, part) => sum + part.unpriced, 0);
   const place = isRight ? { right: `calc(100% - ${left - 12}px)` } : { left: `${left + 12}px` };
   return (
     <div class="pointed" style={place}>
-      <strong>{labels[bucket]}</strong>
-      <strong class="number">{format(total)}</strong>
-      {parts.map(({ name, label, color, value }) => [
+      <strong>{names[bucket]}</strong>
+      <strong class="number">{format(total, unpriced)}</strong>
+      {parts.map(({ name, label, color, value, unpriced }) => [
         <span key={`${name} name`} class="name">
           <i class="dot" style={{ background: color }} />
           <bdi>{label}</bdi>
         </span>,
         <span key={`${name} value`} class="number">
-          {format(value)}
+          {format(value, unpriced)}
         </span>,
       ])}
     </div>
@@ -92,6 +102,7 @@ function stacked(series: Series[], buckets: number): uPlot.AlignedData {
 function options(
   props: { current: Props },
   point: (bucket: number | null, left: number) => void,
+  pointed: () => number | null,
 ): Omit<uPlot.Options, "width" | "height"> {
   const { labels, series } = props.current;
   const bars = uPlot.paths.bars?.({ size: [0.78, 48], radius: 0.12 });
@@ -116,7 +127,7 @@ function options(
         ...axis(),
         size: 76,
         grid: lines(),
-        values: (_, ticks) => ticks.map((tick) => props.current.format(tick)),
+        values: (_, ticks) => ticks.map((tick) => props.current.axis(tick)),
       },
     ],
     series: [
@@ -139,9 +150,15 @@ function options(
       ],
       ready: [
         (plot) => {
+          // A finger that has pointed at no bar yet wants to see its figures.
+          let before: number | null | undefined;
+          plot.over.addEventListener("pointerdown", ({ pointerType }) => {
+            before = pointerType === "touch" ? pointed() : undefined;
+          });
           plot.over.addEventListener("click", () => {
-            if (typeof plot.cursor.idx === "number") {
-              props.current.onPick(plot.cursor.idx);
+            const { idx } = plot.cursor;
+            if (typeof idx === "number" && (before === undefined || before === idx)) {
+              props.current.onPick(idx);
             }
           });
         },

@@ -1,5 +1,6 @@
 // The latest calls, as they come.
 
+import { useRef } from "preact/hooks";
 import { filtered, path, useApi } from "../api";
 import { clock, moment, tokens } from "../format";
 import { place } from "../place";
@@ -16,6 +17,9 @@ export function Feed() {
     path("/api/v1/events", { ...filtered(place.value.filters), limit: 3 * SHOWN }),
   );
   const calls = data?.rows.filter((row) => row.role === "assistant").slice(0, SHOWN) ?? [];
+  // What was there before is no news.
+  const first = useRef<number>(undefined);
+  first.current ??= data && (calls[0]?.id ?? 0);
   if (data && calls.length === 0) {
     return null;
   }
@@ -27,17 +31,17 @@ export function Feed() {
             <tr>
               <th scope="col">time</th>
               <th scope="col">project</th>
-              <th scope="col" class="extra">
+              <th scope="col" class="needs-whole">
                 agent
               </th>
               <th scope="col">model</th>
-              <th scope="col" class="number extra">
+              <th scope="col" class="number needs-whole">
                 input
               </th>
-              <th scope="col" class="number extra">
+              <th scope="col" class="number needs-half">
                 cache
               </th>
-              <th scope="col" class="number extra">
+              <th scope="col" class="number needs-half">
                 output
               </th>
               <th scope="col" class="number">
@@ -47,7 +51,11 @@ export function Feed() {
           </thead>
           <tbody>
             {calls.map((call) => (
-              <tr key={call.id} data-key={call.id}>
+              <tr
+                key={call.id}
+                data-key={call.id}
+                class={call.id > (first.current ?? call.id) ? "new" : undefined}
+              >
                 <td>
                   <Link to={{ view: "sessions", session: `${call.provider}/${call.session_id}` }}>
                     <Time of={call.ts} day={call.day} />
@@ -56,17 +64,17 @@ export function Feed() {
                 <td>
                   <Project path={call.project_path} />
                 </td>
-                <td class="extra">
+                <td class="needs-whole">
                   <Name>{call.provider}</Name>
                 </td>
                 <td>
                   <Name>{call.model}</Name>
                 </td>
-                <td class="number extra">{tokens(call.input_tokens)}</td>
-                <td class="number extra">
+                <td class="number needs-whole">{tokens(call.input_tokens)}</td>
+                <td class="number needs-half">
                   {tokens(call.cache_read_tokens + call.cache_create_tokens)}
                 </td>
-                <td class="number extra">{tokens(call.output_tokens)}</td>
+                <td class="number needs-half">{tokens(call.output_tokens)}</td>
                 <td class="number">
                   <CallCost of={call} />
                 </td>

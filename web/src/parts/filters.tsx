@@ -3,8 +3,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { path, useApi } from "../api";
-import { isRangeName, RANGES, type RangeName } from "../days";
-import { folderName, money, shortDay } from "../format";
+import { isRangeName, RANGES, type Range, type RangeName } from "../days";
+import { cost, folderName, shortDay } from "../format";
 import { FILTERS, type FilterName, go, hasFilters, NO_FILTERS, place } from "../place";
 import { days, today } from "../today";
 import type { Report } from "../types";
@@ -27,12 +27,7 @@ export function FilterBar() {
 
 function Ranges() {
   const { range } = place.value;
-  const title =
-    typeof range === "string"
-      ? RANGES[range]
-      : range.since === range.until
-        ? shortDay(range.since)
-        : `${shortDay(range.since)} to ${shortDay(range.until)}`;
+  const title = typeof range === "string" ? RANGES[range] : titleOf(range);
   return (
     <Menu title={title} label="Days" isSet={typeof range !== "string"}>
       {(close) => (
@@ -82,6 +77,14 @@ function Ranges() {
       )}
     </Menu>
   );
+}
+
+/** Days with their year, unless it is this one. */
+function titleOf({ since, until }: Range): string {
+  const year = today.value?.slice(0, 4);
+  const isThisYear = since.slice(0, 4) === year && until.slice(0, 4) === year;
+  const name = (of: string) => (isThisYear ? shortDay(of) : `${shortDay(of)} ${of.slice(0, 4)}`);
+  return since === until ? name(since) : `${name(since)} to ${name(until)}`;
 }
 
 /** More than these are found by typing. */
@@ -153,7 +156,7 @@ function Values({ name, shown }: { name: FilterName; shown: (value: string) => s
                   onChange={() => toggle(value)}
                 />
                 <bdi class="name">{shown(value)}</bdi>
-                <span class="number muted">{money(row.cost_nanousd)}</span>
+                <span class="number muted">{cost(row.cost_nanousd, row.unpriced_count)}</span>
               </label>
             </li>
           );
@@ -163,6 +166,7 @@ function Values({ name, shown }: { name: FilterName; shown: (value: string) => s
         <p class="muted">{matching.length - LISTED} more: type a part of the name</p>
       )}
       {data && matching.length === 0 && <p class="muted">Nothing by that name</p>}
+      {matching.length > 0 && <p class="muted note">with the cost of all time</p>}
     </>
   );
 }

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { addDays, monday, weekday } from "../days";
-import { count, day, money } from "../format";
+import { cost, counted, day } from "../format";
 import { go, linkTo } from "../place";
 import type { ReportRow } from "../types";
 import { Section } from "./basics";
@@ -16,14 +16,15 @@ const LEVELS = 4;
 
 export function HeatMap({ rows, until }: { rows: ReportRow[]; until: string }) {
   const svg = useRef<SVGSVGElement>(null);
-  const costs = new Map(rows.map((row) => [row.day ?? "", row.cost_nanousd]));
+  const byDay = new Map(rows.map((row) => [row.day ?? "", row]));
   const since = addDays(monday(until), -7 * (WEEKS - 1));
-  const level = levels([...costs.values()].filter((cost) => cost > 0));
+  const level = levels(rows.map((row) => row.cost_nanousd).filter((cost) => cost > 0));
   const squares = Array.from({ length: WEEKS * 7 }, (_, index) => addDays(since, index)).filter(
     (day) => day <= until,
   );
   const active = rows.filter((row) => (row.day ?? "") >= since && row.message_count > 0);
   const total = active.reduce((sum, row) => sum + row.cost_nanousd, 0);
+  const unpriced = active.reduce((sum, row) => sum + row.unpriced_count, 0);
 
   // Where there is no room for the year, its end is what matters.
   useEffect(() => {
@@ -54,7 +55,7 @@ export function HeatMap({ rows, until }: { rows: ReportRow[]; until: string }) {
       title="The year"
       aside={
         <span class="muted">
-          {money(total)} on {count(active.length)} days
+          {cost(total, unpriced)} on {counted(active.length, "day")}
         </span>
       }
     >
@@ -70,9 +71,9 @@ export function HeatMap({ rows, until }: { rows: ReportRow[]; until: string }) {
         >
           <Scale since={since} />
           {squares.map((date) => {
-            const cost = costs.get(date);
+            const row = byDay.get(date);
             const to = { range: { since: date, until: date } };
-            const label = `${day(date)}: ${cost === undefined ? "nothing" : money(cost)}`;
+            const label = `${day(date)}: ${row ? cost(row.cost_nanousd, row.unpriced_count) : "nothing"}`;
             return (
               <a
                 key={date}
@@ -92,13 +93,20 @@ export function HeatMap({ rows, until }: { rows: ReportRow[]; until: string }) {
                   width={SIZE}
                   height={SIZE}
                   rx={3}
-                  class={`level-${level(cost ?? 0)}`}
+                  class={`level-${level(row?.cost_nanousd ?? 0)}`}
                 />
               </a>
             );
           })}
         </svg>
       </div>
+      <p class="levels muted" aria-hidden="true">
+        less{" "}
+        {Array.from({ length: LEVELS + 1 }, (_, level) => (
+          <i key={level} class={`level-${level}`} />
+        ))}{" "}
+        more
+      </p>
     </Section>
   );
 }

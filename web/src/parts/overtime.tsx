@@ -1,13 +1,23 @@
 // Cost or tokens over the days looked at, stacked by agent, model or project.
 
-import { path, usage, useApi } from "../api";
-import { colorOf, OTHERS } from "../colors";
-import { bucketOf, bucketRange, bucketStart, buckets, type Range } from "../days";
-import { day, folderName, money, month, shortDay, tokens } from "../format";
+import { useRef } from "preact/hooks";
+import { path, usage, useAnswer, useApi } from "../api";
+import { colorsOf, OTHERS } from "../colors";
+import {
+  type Bucket,
+  bucketOf,
+  bucketRange,
+  bucketStart,
+  buckets,
+  common,
+  daysIn,
+  type Range,
+} from "../days";
+import { cost, day, folderName, money, month, shortDay, tokens } from "../format";
 import { go, type Measure, place, type StackedBy } from "../place";
 import { days, today } from "../today";
 import type { Figures, Report, ReportRow } from "../types";
-import { Cost, NoCalls, Refusal, Section } from "./basics";
+import { Cost, Link, NoCalls, Nothing, Refusal, Section } from "./basics";
 import { type Series, StackedBars } from "./chart";
 
 /** Parts of a bar that can be told apart. */
@@ -19,18 +29,30 @@ const STACKED: Record<StackedBy, string> = {
   project: "project",
 };
 
+/** An answer, and what was asked: a chart is never drawn of one question's rows as another's. */
+interface Asked {
+  report: Report;
+  by: StackedBy;
+  bucket: Bucket;
+  range: Range;
+}
+
 export function OverTime({ by: fixed }: { by?: StackedBy }) {
   const { show } = place.value;
   const by = fixed ?? place.value.by;
   const range = useWholeRange();
   const bucket = range && bucketOf(range);
-  const { data, problem } = useApi<Report>(
+  const { data, problem } = useAnswer<Report>(
     range && bucket
       ? path("/api/v1/report", { by: [bucket, by], ...usage(place.value, range), limit: 5000 })
       : null,
   );
-  const format = show === "cost" ? money : tokens;
-  const total = data ? measure(data.total, show) : 0;
+  // Until the next one is answered, the question before stands with its answer.
+  const answered = useRef<Asked>(null);
+  if (data && range && bucket) {
+    answered.current = { report: data, by, bucket, range };
+  }
+  const asked = problem ? null : answered.current;
   return (
     <Section
       title={`${show === "cost" ? "Cost" : "Tokens"} over time`}
@@ -49,66 +71,65 @@ export function OverTime({ by: fixed }: { by?: StackedBy }) {
       }
     >
       {problem && <Refusal problem={problem} />}
-      {data?.groups === 0 && <NoCalls />}
-      {data && data.groups > 0 && range && bucket && (
-        <Bars
-          rows={data.rows}
-          by={by}
-          show={show}
-          bucket={bucket}
-          range={range}
-          format={format}
-          title={`${show} by ${bucket}, stacked by ${STACKED[by]}: ${format(total)} in all`}
-        />
-      )}
+      {asked?.report.groups === 0 && <NoCalls />}
+      {asked && asked.report.groups > 0 && <Bars asked={asked} show={show} />}
     </Section>
   );
 }
 
+/** Longer ranges have no bars where nothing was used: it would be a bar for each month since year 1. */
+const LONG = 1100;
+
 /** The days looked at with a first and a last one: all days begin with the first that has calls. */
 function useWholeRange(): Range | null {
   const { since, until } = days.value;
-  const isOpen = since === undefined;
-  const first = useApi<Report>(
-    isOpen ? path("/api/v1/report", { by: "day", limit: 1 }) : null,
-  ).data;
-  if (since !== undefined && until !== undefined) {
-    return { since, until };
-  }
+  const { data: first } = useApi<Report>(path("/api/v1/report", { by: "day", limit: 1 }));
   if (!first || today.value === null) {
     return null;
   }
-  return { since: first.rows[0]?.day ?? today.value, until: today.value };
+  const all = { since: first.rows[0]?.day ?? today.value, until: today.value };
+  if (since === undefined || until === undefined) {
+    return all;
+  }
+  const range = { since, until };
+  return daysIn(range) > LONG && since <= all.until && until >= all.since
+    ? common(range, all)
+    : range;
 }
 
 function measure(of: Figures, show: Measure): number {
   return show === "cost" ? of.cost_nanousd : of.total_tokens;
 }
 
-function Bars(props: {
-  rows: ReportRow[];
-  by: StackedBy;
-  show: Measure;
-  bucket: "day" | "week" | "month";
-  range: Range;
-  format: (value: number) => string;
-  title: string;
-}) {
-  const { rows, by, show, bucket, range, format, title } = props;
+function Bars({ asked, show }: { asked: Asked; show: Measure }) {
+  const { report, by, bucket, range } = asked;
   const all = buckets(bucket, range);
-  const series = seriesOf(rows, by, show, bucket, all);
-  const label = bucket === "month" ? month : bucket === "week" ? shortDay : dayLabel(range);
+  const series = seriesOf(report.rows, by, show, bucket, all);
+  const format = show === "cost" ? cost : (value: number) => tokens(value);
+  const { total } = report;
+  const title = `${show} by ${bucket}, stacked by ${STACKED[by]}: ${format(measure(total, show), total.unpriced_count)} in all`;
+  const names = { day, week: (start: string) => `week of ${day(start)}`, month };
+  const ticks = { day: shortDay, week: shortDay, month };
   return (
     <>
+      {show === "cost" && total.cost_nanousd === 0 && total.unpriced_count > 0 && (
+        <Nothing title="No price is known for these calls">
+          <p>
+            <Link to={{ show: "tokens" }}>Show their tokens</Link>
+          </p>
+        </Nothing>
+      )}
       <StackedBars
         title={title}
-        labels={all.map(label)}
+        labels={all.map(ticks[bucket])}
+        names={all.map(names[bucket])}
         series={series}
         format={format}
+        axis={show === "cost" ? money : tokens}
         onPick={(index) => {
           const start = all[index];
           if (start !== undefined) {
-            go({ range: bucketRange(bucket, start) });
+            go({ range: common(bucketRange(bucket, start), range) });
           }
         }}
       />
@@ -121,9 +142,9 @@ function Bars(props: {
             </bdi>{" "}
             <b>
               {show === "cost" ? (
-                <Cost of={{ cost_nanousd: sum(values), unpriced_count: unpriced }} />
+                <Cost of={{ cost_nanousd: sum(values), unpriced_count: sum(unpriced) }} />
               ) : (
-                format(sum(values))
+                tokens(sum(values))
               )}
             </b>
           </li>
@@ -151,14 +172,17 @@ function Bars(props: {
               {all
                 .map((start, index) => (
                   <tr key={start} data-key={start}>
-                    <th scope="row">{bucket === "day" ? day(start) : label(start)}</th>
-                    {series.toReversed().map(({ name, values }) => (
+                    <th scope="row">{names[bucket](start)}</th>
+                    {series.toReversed().map(({ name, values, unpriced }) => (
                       <td key={name} class="number">
-                        {format(values[index] ?? 0)}
+                        {format(values[index] ?? 0, unpriced[index] ?? 0)}
                       </td>
                     ))}
                     <td class="number">
-                      {format(series.reduce((all, { values }) => all + (values[index] ?? 0), 0))}
+                      {format(
+                        sum(series.map(({ values }) => values[index] ?? 0)),
+                        sum(series.map(({ unpriced }) => unpriced[index] ?? 0)),
+                      )}
                     </td>
                   </tr>
                 ))
@@ -171,60 +195,49 @@ function Bars(props: {
   );
 }
 
-/** Days of one week go by their weekdays. */
-function dayLabel(range: Range): (of: string) => string {
-  return range.since === range.until ? day : shortDay;
-}
-
-interface Part extends Series {
-  /** Calls without a known price: their cost is in no bar. */
-  unpriced: number;
-}
-
 /** The largest parts, from the smallest up, upon all others together. */
 export function seriesOf(
   rows: ReportRow[],
   by: StackedBy,
   show: Measure,
-  bucket: "day" | "week" | "month",
+  bucket: Bucket,
   all: string[],
-): Part[] {
+): Series[] {
   const places = new Map(all.map((start, index) => [start, index]));
-  const values = new Map<string, number[]>();
-  const unpriced = new Map<string, number>();
+  const none = () => new Array<number>(all.length).fill(0);
+  const parts = new Map<string, { values: number[]; unpriced: number[] }>();
   for (const row of rows) {
     const name = row[by] ?? "";
     const start = row[bucket] ?? "";
     const index = places.get(bucket === "week" ? bucketStart("week", start) : start);
     if (index !== undefined) {
-      const of = values.get(name) ?? new Array<number>(all.length).fill(0);
-      of[index] = (of[index] ?? 0) + measure(row, show);
-      values.set(name, of);
-      unpriced.set(name, (unpriced.get(name) ?? 0) + row.unpriced_count);
+      const { values, unpriced } = parts.get(name) ?? { values: none(), unpriced: none() };
+      values[index] = (values[index] ?? 0) + measure(row, show);
+      unpriced[index] = (unpriced[index] ?? 0) + row.unpriced_count;
+      parts.set(name, { values, unpriced });
     }
   }
-  const ranked = [...values]
-    .map(([name, values]) => ({ name, values, unpriced: unpriced.get(name) ?? 0 }))
+  const ranked = [...parts]
+    .map(([name, part]) => ({ name, ...part }))
     .sort((a, b) => sum(b.values) - sum(a.values) || (a.name < b.name ? -1 : 1));
   // One more takes no more room than a word for it.
   const shown = ranked.length === MOST + 1 ? ranked.length : MOST;
   const [named, others] = [ranked.slice(0, shown), ranked.slice(shown)];
-  const series: Part[] = named.map(({ name, values, unpriced }) => ({
-    name,
-    label: by === "project" ? folderName(name) || "no folder" : name || "unknown",
-    color: colorOf(name),
-    values,
-    unpriced,
+  const colors = colorsOf(
+    by,
+    named.map(({ name }) => name),
+  );
+  const series: Series[] = named.map((part, index) => ({
+    ...part,
+    label: by === "project" ? folderName(part.name) || "no folder" : part.name || "unknown",
+    color: colors[index] ?? OTHERS,
   }));
   if (others.length > 0) {
     const label = `${others.length} others`;
-    series.push({
-      name: label,
-      label,
-      color: OTHERS,
-      values: all.map((_, index) => sum(others.map(({ values }) => values[index] ?? 0))),
-      unpriced: sum(others.map(({ unpriced }) => unpriced)),
-    });
+    const sums = (of: "values" | "unpriced") =>
+      all.map((_, index) => sum(others.map((part) => part[of][index] ?? 0)));
+    const [values, unpriced] = [sums("values"), sums("unpriced")];
+    series.push({ name: label, label, color: OTHERS, values, unpriced });
   }
   return series.reverse();
 }

@@ -13,8 +13,8 @@ export interface Column<Row> {
   isText?: boolean;
   /** Text that begins with the newest. */
   isTime?: boolean;
-  /** Left out where there is no room. */
-  isExtra?: boolean;
+  /** Left out where there is less room than that: of half a window, or of a whole one. */
+  needs?: "half" | "whole";
   /** Share of the width, of a table whose columns have fixed ones. */
   width?: string;
 }
@@ -40,7 +40,7 @@ export function sorted<Row>(rows: Row[], columns: Column<Row>[], usual: string):
 
 /** The classes of a cell. */
 export function cellClass<Row>(column: Column<Row>): string {
-  return `${column.isText ? "" : "number"} ${column.isExtra ? "extra" : ""}`.trim();
+  return `${column.isText ? "" : "number"} ${column.needs ? `needs-${column.needs}` : ""}`.trim();
 }
 
 export function Head<Row>({ columns, usual }: { columns: Column<Row>[]; usual: string }) {

@@ -28,17 +28,17 @@ const PARTS: Record<string, Record<string, string>> = {
   },
   Writer: {
     "writer:heartbeat": "The writer was last seen at work",
-    "writer:errors": "Writing has failed for",
-    "marts:lag": "Calls that the figures lack",
+    "writer:errors": "Writing fails",
+    "marts:lag": "Not yet in the figures",
   },
   Database: {
-    "database:size": "Its size",
-    "database:wal": "Its write-ahead log",
-    "database:disk": "Room on its disk",
+    "database:size": "Size",
+    "database:wal": "Write-ahead log",
+    "database:disk": "Room on the disk",
   },
   "Prices and budgets": {
     "prices:unpriced": "Models without a known price",
-    "budgets:used": "Used of a budget",
+    "budgets:used": "Budget",
   },
 };
 
@@ -104,7 +104,7 @@ function Lines({ name, title, checks }: { name: string; title: string; checks: C
   }
   const parts = quiet
     .filter(({ observedValue }) => observedValue !== 0)
-    .map(({ componentId, observedValue }) => `${componentId} ${count(Number(observedValue))}`)
+    .map((check) => `${check.componentId} ${short(check)}`)
     .join(", ");
   const sum = quiet.reduce((sum, check) => sum + Number(check.observedValue), 0);
   const { componentId: _, ...first } = quiet[0] as Check;
@@ -143,13 +143,26 @@ function Line(props: { name: string; title: string; check: Check; parts?: string
           </p>
         )}
       </span>
-      <span class="number">{name.endsWith(":heartbeat") ? pulse(check) : observed(check)}</span>
+      <span class="number">{told(name, check)}</span>
     </li>
   );
 }
 
-function pulse({ observedValue: ms }: Check): string {
-  return typeof ms === "number" ? ago(ms) : "not yet";
+/** What was observed, as an answer to the title of the check. */
+function told(name: string, check: Check): string {
+  const ms = check.observedValue;
+  if (name.endsWith(":heartbeat")) {
+    return typeof ms === "number" ? ago(ms) : "not yet";
+  }
+  if (name === "writer:errors") {
+    return ms === 0 ? "no" : `for ${observed(check)}`;
+  }
+  return observed(check);
+}
+
+/** Without the unit, where the sum has it. */
+function short(check: Check): string {
+  return check.observedUnit === "bytes" ? observed(check) : count(Number(check.observedValue));
 }
 
 /** What was observed, with a unit that people use. */

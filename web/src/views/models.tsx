@@ -34,28 +34,28 @@ export function Models() {
     {
       key: "calls",
       title: "calls",
-      isExtra: true,
+      needs: "half",
       value: (row) => row.message_count,
       cell: (row) => count(row.message_count),
     },
     {
       key: "output",
       title: "output",
-      isExtra: true,
+      needs: "whole",
       value: (row) => row.output_tokens,
       cell: (row) => tokens(row.output_tokens),
     },
     {
       key: "tokens",
       title: "tokens",
-      isExtra: true,
+      needs: "half",
       value: (row) => row.total_tokens,
       cell: (row) => tokens(row.total_tokens),
     },
     {
       key: "cached",
       title: "from cache",
-      isExtra: true,
+      needs: "half",
       value: (row) => cacheShare(row) ?? -1,
       cell: (row) => <Cached of={row} />,
     },
@@ -96,10 +96,10 @@ export function Models() {
               <tfoot>
                 <tr>
                   <th scope="row">total</th>
-                  <td class="number extra">{count(data.total.message_count)}</td>
-                  <td class="number extra">{tokens(data.total.output_tokens)}</td>
-                  <td class="number extra">{tokens(data.total.total_tokens)}</td>
-                  <td class="number extra">
+                  <td class="number needs-half">{count(data.total.message_count)}</td>
+                  <td class="number needs-whole">{tokens(data.total.output_tokens)}</td>
+                  <td class="number needs-half">{tokens(data.total.total_tokens)}</td>
+                  <td class="number needs-half">
                     <Cached of={data.total} />
                   </td>
                   <td class="number">

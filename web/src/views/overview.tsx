@@ -2,7 +2,7 @@
 
 import { path, usage, useApi } from "../api";
 import { addDays } from "../days";
-import { clock, counted, minutes, money, percent, tokens } from "../format";
+import { clock, cost, counted, minutes, money, percent, tokens } from "../format";
 import { now } from "../live";
 import {
   Cost,
@@ -19,7 +19,7 @@ import { Feed } from "../parts/feed";
 import { HeatMap } from "../parts/heatmap";
 import { OverTime } from "../parts/overtime";
 import { Running } from "../parts/running";
-import { type FilterName, place, withFilter } from "../place";
+import { type FilterName, hasFilters, place, withFilter } from "../place";
 import { days, zone } from "../today";
 import type { Block, Budget, Period, Report, Summary } from "../types";
 import { change, usual } from "../usual";
@@ -33,22 +33,38 @@ export function Overview({ summary }: { summary: Summary }) {
       limit: 5000,
     }),
   ).data;
-  const budgets = (period: string) => summary.budgets.filter((budget) => budget.period === period);
+  // They are of all usage, or of their own part of it: beside other sums they would mislead.
+  const budgets = (period: string) =>
+    hasFilters.value ? null : summary.budgets.filter((budget) => budget.period === period);
+  const isPriced = ({ cost_nanousd, unpriced_count }: Period) =>
+    cost_nanousd > 0 || unpriced_count === 0;
+  const block = summary.block && summary.block.message_count > 0 ? summary.block : null;
   return (
     <>
       <div class="cards">
         <PeriodCard title="Today" of={summary.today} range="today" isMain>
-          {year && <Usual cost={summary.today.cost_nanousd} of={usual(year.rows, day)} />}
+          {year && isPriced(summary.today) && (
+            <Usual cost={summary.today.cost_nanousd} of={usual(year.rows, day)} />
+          )}
           <Budgets all={budgets("day")} />
         </PeriodCard>
         <PeriodCard title="7 days" of={summary.last_7_days} range="7d">
-          {year && <Change share={change(year.rows, day, 7)} than="the 7 days before" />}
+          {year && isPriced(summary.last_7_days) && (
+            <Change share={change(year.rows, day, 7)} than="the 7 days before" />
+          )}
         </PeriodCard>
         <PeriodCard title="30 days" of={summary.last_30_days} range="30d">
-          {year && <Change share={change(year.rows, day, 30)} than="the 30 days before" />}
+          {year && isPriced(summary.last_30_days) && (
+            <Change share={change(year.rows, day, 30)} than="the 30 days before" />
+          )}
         </PeriodCard>
         <PeriodCard title="This month" of={summary.month} range="month">
           <Budgets all={budgets("month")} />
+          {summary.budgets.length === 0 && (
+            <p class="muted">
+              no budget; <code>[[budgets]]</code> in the configuration sets one
+            </p>
+          )}
         </PeriodCard>
       </div>
       <OverTime />
@@ -58,11 +74,7 @@ export function Overview({ summary }: { summary: Summary }) {
       </div>
       <div class="two">
         <Running />
-        {summary.block ? (
-          <RunningBlock block={summary.block} />
-        ) : (
-          <Top title="Agents" by="provider" />
-        )}
+        {block ? <RunningBlock block={block} /> : <Top title="Agents" by="provider" />}
       </div>
       {year && <HeatMap rows={year.rows} until={day} />}
       <Feed />
@@ -116,6 +128,7 @@ function Usual({ cost, of }: { cost: number; of: { cost: number; days: number } 
   );
 }
 
+/** Days that are not over yet are among them, so it is a figure so far. */
 function Change({ share, than }: { share: number | null; than: string }) {
   if (share === null) {
     return null;
@@ -132,21 +145,42 @@ function Change({ share, than }: { share: number | null; than: string }) {
   );
 }
 
-function Budgets({ all }: { all: Budget[] }) {
+function Budgets({ all }: { all: Budget[] | null }) {
   return (
     <>
-      {all.map((budget) => (
+      {all?.map((budget) => (
         <div key={budget.name} class="budget">
           <Meter share={budget.used_share} label={`budget (${budget.name})`} />
           <p class="muted">
             {budget.provider || budget.project ? <bdi>{budget.name}: </bdi> : ""}
-            {percent(budget.used_share)} of {money(budget.budget_nanousd)}
-            {budget.projected_nanousd !== null && (
-              <>, heading for {money(budget.projected_nanousd)}</>
+            {budget.is_unknown ? (
+              "nothing was counted under this name yet"
+            ) : (
+              <Used budget={budget} />
             )}
           </p>
         </div>
       ))}
+    </>
+  );
+}
+
+function Used({ budget }: { budget: Budget }) {
+  const { used_nanousd, budget_nanousd, projected_nanousd, unpriced_count } = budget;
+  const isExceeded = used_nanousd > budget_nanousd;
+  return (
+    <>
+      {isExceeded ? cost(used_nanousd, unpriced_count) : percent(budget.used_share)} of{" "}
+      {money(budget_nanousd)}
+      {isExceeded && <b class="more">, exceeded</b>}
+      {projected_nanousd !== null && (
+        <>
+          , heading for{" "}
+          <span class={projected_nanousd > budget_nanousd ? "more" : ""}>
+            {money(projected_nanousd)}
+          </span>
+        </>
+      )}
     </>
   );
 }
@@ -174,28 +208,41 @@ function Top({ title, by }: { title: string; by: FilterName }) {
     >
       {problem && <Refusal problem={problem} />}
       {data?.groups === 0 && <NoCalls />}
-      <table aria-label={`${title} by cost`} class="top">
-        <tbody>
-          {data?.rows.map((row) => {
-            const name = row[by] ?? "";
-            return (
-              <tr key={name} data-key={name}>
-                <td>
-                  <Link to={{ filters: withFilter(by, name) }}>
-                    {by === "project" ? <Project path={name} /> : <Name>{name}</Name>}
-                  </Link>
-                </td>
-                <td class="number">{tokens(row.total_tokens)}</td>
-                <td class="number">
-                  <Share of={all > 0 ? row.cost_nanousd / all : 0}>
-                    <Cost of={row} />
-                  </Share>
-                </td>
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
+      <div class="scroll">
+        <table aria-label={`${title} by cost`} class="top">
+          <thead>
+            <tr>
+              <th scope="col">{title.slice(0, -1).toLowerCase()}</th>
+              <th scope="col" class="number">
+                tokens
+              </th>
+              <th scope="col" class="number">
+                cost
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {data?.rows.map((row) => {
+              const name = row[by] ?? "";
+              return (
+                <tr key={name} data-key={name}>
+                  <td>
+                    <Link to={{ filters: withFilter(by, name) }}>
+                      {by === "project" ? <Project path={name} /> : <Name>{name}</Name>}
+                    </Link>
+                  </td>
+                  <td class="number">{tokens(row.total_tokens)}</td>
+                  <td class="number">
+                    <Share of={all > 0 ? row.cost_nanousd / all : 0}>
+                      <Cost of={row} />
+                    </Share>
+                  </td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
     </Section>
   );
 }
@@ -203,9 +250,11 @@ function Top({ title, by }: { title: string; by: FilterName }) {
 function RunningBlock({ block }: { block: Block }) {
   const [start, end] = [Date.parse(block.start_ts), Date.parse(block.end_ts)];
   const left = Math.max(end - now.value, 0);
+  const { provider } = place.value.filters;
+  const agent = provider.length > 0 ? provider.join(", ") : "claude-code";
   return (
     <Section
-      title="Five-hour block"
+      title={`Five-hour block of ${agent}`}
       aside={<span class="muted">until {clock(end, zone.value).slice(0, 5)}</span>}
     >
       <p class="amount" data-figure="block">

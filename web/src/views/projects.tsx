@@ -37,7 +37,7 @@ export function Projects() {
       key: "folder",
       title: "folder",
       isText: true,
-      isExtra: true,
+      needs: "whole",
       value: (row) => row.project ?? "",
       cell: (row) => (
         <bdi class="path muted" title={row.project}>
@@ -78,28 +78,28 @@ export function figures(total: Figures | undefined): Column<ReportRow>[] {
     {
       key: "calls",
       title: "calls",
-      isExtra: true,
+      needs: "half",
       value: (row) => row.message_count,
       cell: (row) => count(row.message_count),
     },
     {
       key: "input",
       title: "input",
-      isExtra: true,
+      needs: "whole",
       value: (row) => row.input_tokens,
       cell: (row) => tokens(row.input_tokens),
     },
     {
       key: "output",
       title: "output",
-      isExtra: true,
+      needs: "half",
       value: (row) => row.output_tokens,
       cell: (row) => tokens(row.output_tokens),
     },
     {
       key: "cache",
       title: "cache",
-      isExtra: true,
+      needs: "whole",
       value: (row) => row.cache_read_tokens + row.cache_create_tokens,
       cell: (row) => tokens(row.cache_read_tokens + row.cache_create_tokens),
     },
@@ -127,11 +127,11 @@ export function Total({ of, texts }: { of: Figures; texts: number }) {
     <tfoot>
       <tr>
         <th scope="row">total</th>
-        {texts > 1 && <td class="extra" />}
-        <td class="number extra">{count(of.message_count)}</td>
-        <td class="number extra">{tokens(of.input_tokens)}</td>
-        <td class="number extra">{tokens(of.output_tokens)}</td>
-        <td class="number extra">{tokens(of.cache_read_tokens + of.cache_create_tokens)}</td>
+        {texts > 1 && <td class="needs-whole" />}
+        <td class="number needs-half">{count(of.message_count)}</td>
+        <td class="number needs-whole">{tokens(of.input_tokens)}</td>
+        <td class="number needs-half">{tokens(of.output_tokens)}</td>
+        <td class="number needs-whole">{tokens(of.cache_read_tokens + of.cache_create_tokens)}</td>
         <td class="number">{tokens(of.total_tokens)}</td>
         <td class="number">
           <Cost of={of} />

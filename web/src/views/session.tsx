@@ -115,16 +115,16 @@ function Calls({ calls }: { calls: Call[] }) {
                 time
               </th>
               <th scope="col">model</th>
-              <th scope="col" class="number extra">
+              <th scope="col" class="number needs-whole">
                 input
               </th>
-              <th scope="col" class="number extra">
+              <th scope="col" class="number needs-whole">
                 cache write
               </th>
-              <th scope="col" class="number extra">
+              <th scope="col" class="number needs-half">
                 cache read
               </th>
-              <th scope="col" class="number extra">
+              <th scope="col" class="number needs-half">
                 output
               </th>
               <th scope="col" class="number" style={{ width: "84px" }}>
@@ -145,10 +145,10 @@ function Calls({ calls }: { calls: Call[] }) {
                   <Name>{call.model}</Name>
                   {call.is_sidechain === 1 && <span class="muted"> subagent</span>}
                 </td>
-                <td class="number extra">{tokens(call.input_tokens)}</td>
-                <td class="number extra">{tokens(call.cache_create_tokens)}</td>
-                <td class="number extra">{tokens(call.cache_read_tokens)}</td>
-                <td class="number extra">{tokens(call.output_tokens)}</td>
+                <td class="number needs-whole">{tokens(call.input_tokens)}</td>
+                <td class="number needs-whole">{tokens(call.cache_create_tokens)}</td>
+                <td class="number needs-half">{tokens(call.cache_read_tokens)}</td>
+                <td class="number needs-half">{tokens(call.output_tokens)}</td>
                 <td class="number">
                   <CallCost of={call} />
                 </td>

@@ -58,7 +58,7 @@ const COLUMNS: Column<Session>[] = [
     width: "124px",
     title: "agent",
     isText: true,
-    isExtra: true,
+    needs: "whole",
     value: (row) => row.provider,
     cell: (row) => <Name>{row.provider}</Name>,
   },
@@ -67,7 +67,7 @@ const COLUMNS: Column<Session>[] = [
     width: "190px",
     title: "model",
     isText: true,
-    isExtra: true,
+    needs: "half",
     value: (row) => row.primary_model ?? "",
     cell: (row) => <Name>{row.primary_model}</Name>,
   },
@@ -75,7 +75,7 @@ const COLUMNS: Column<Session>[] = [
     key: "prompts",
     width: "76px",
     title: "prompts",
-    isExtra: true,
+    needs: "whole",
     value: (row) => row.user_message_count,
     cell: (row) => count(row.user_message_count),
   },
@@ -83,7 +83,7 @@ const COLUMNS: Column<Session>[] = [
     key: "calls",
     width: "64px",
     title: "calls",
-    isExtra: true,
+    needs: "half",
     value: (row) => row.message_count,
     cell: (row) => count(row.message_count),
   },
@@ -91,7 +91,7 @@ const COLUMNS: Column<Session>[] = [
     key: "output",
     width: "84px",
     title: "output",
-    isExtra: true,
+    needs: "half",
     value: (row) => row.output_tokens,
     cell: (row) => tokens(row.output_tokens),
   },
@@ -99,7 +99,7 @@ const COLUMNS: Column<Session>[] = [
     key: "cache",
     width: "96px",
     title: "cache read",
-    isExtra: true,
+    needs: "whole",
     value: (row) => row.cache_read_tokens,
     cell: (row) => tokens(row.cache_read_tokens),
   },
@@ -124,9 +124,13 @@ interface List {
   problem: Problem | undefined;
 }
 
+/** The list as it was left, for who comes back to it from one of its sessions. */
+let left: List = { of: "", rows: [], next: null, problem: undefined };
+
 /** Rows of one question, page after page as they are asked for; changes come in by themselves. */
 function useSessions(of: string): { list: List; more: () => void } {
-  const list = useSignal<List>({ of: "", rows: [], next: null, problem: undefined });
+  const list = useSignal<List>(left);
+  left = list.value;
   const isAsking = useRef(false);
 
   const more = async () => {
@@ -201,7 +205,8 @@ function follow(of: string, list: Signal<List>): () => void {
     load();
   });
   addEventListener("scroll", load, { passive: true });
-  load();
+  // Who comes back is first taken to where the list was left.
+  timer = setTimeout(load, list.peek().of === of ? GAP_MS : 0);
   return () => {
     isOver = true;
     clearTimeout(timer);
@@ -235,8 +240,13 @@ export function Sessions() {
       title="Sessions"
       aside={
         <span class="muted">
-          {count(list.rows.length)}
-          {list.next !== null && " and more"}, active in these days; their figures are of all time
+          {list.of === question && (
+            <>
+              {count(list.rows.length)}
+              {list.next !== null && " and more"}, active in these days; their figures are of all
+              time
+            </>
+          )}
         </span>
       }
     >
@@ -245,7 +255,7 @@ export function Sessions() {
       <div class="scroll">
         <table
           aria-label="Sessions"
-          class="long"
+          class="long open"
           aria-rowcount={list.next ? -1 : list.rows.length + 1}
         >
           <Head columns={COLUMNS} usual={usual} />
@@ -256,7 +266,7 @@ export function Sessions() {
                 key={idOf(row)}
                 data-key={idOf(row)}
                 aria-rowindex={first + index + 2}
-                onClick={() => go({ view: "sessions", session: idOf(row) })}
+                onClick={(event) => openRow(event, row)}
               >
                 {COLUMNS.map((column) => (
                   <td key={column.key} class={cellClass(column)}>
@@ -271,6 +281,15 @@ export function Sessions() {
       </div>
     </Section>
   );
+}
+
+/** A click anywhere on a row is one on its link, unless text is marked or the link is meant. */
+function openRow(event: MouseEvent, row: Session): void {
+  const isElsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.defaultPrevented;
+  const isMarking = getSelection()?.isCollapsed === false;
+  if (!isElsewhere && !isMarking && !(event.target as Element).closest("a")) {
+    go({ view: "sessions", session: idOf(row) });
+  }
 }
 
 /** Arrows go from the link of a row to that of its neighbour. */
