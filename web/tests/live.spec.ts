@@ -194,7 +194,8 @@ test.describe("a line that is written", () => {
     times.push(...(await took(page, [projects], () => service.home.write(other.file, other.text))));
     await expect(page.locator(projects)).toContainText("a-first-one");
     tell("new sessions and projects", times);
-    expect(Math.min(...times)).toBeLessThan(500);
+    // Two of three: each of them is the first of its kind, and begun anew here.
+    expect(times.toSorted((a, b) => a - b)[1]).toBeLessThan(500);
   });
 });
 

@@ -27,7 +27,7 @@ async function session(service: Service, name: string): Promise<string> {
   return encodeURIComponent(`${call.provider}/${call.session_id}`);
 }
 
-for (const width of [1280, 390]) {
+for (const width of [1280, 960, 768, 390]) {
   test(`no name breaks a view that is ${width} wide`, async ({ serve, page }) => {
     const { service } = await serve(names);
     await page.setViewportSize({ width, height: 900 });

@@ -8,7 +8,7 @@ import { assertAccessible } from "./support/axe";
 import { cost, figures, Ledger } from "./support/ledger";
 import type { Service } from "./support/service";
 import { expect, test } from "./support/test";
-import { empty } from "./support/worlds";
+import { empty, many } from "./support/worlds";
 
 const query = (page: Page) => decodeURIComponent(new URL(page.url()).search);
 const menu = (page: Page, name: string) =>
@@ -478,4 +478,85 @@ test.describe("axe finds nothing serious", () => {
     await expect(page.locator("main section").first()).toBeVisible();
     await expect(page.locator(".connection")).toHaveText("live");
   }
+});
+
+test("a chart is never drawn of one question's figures under another", async ({ demo, page }) => {
+  await page.goto(demo.service.url);
+  const legend = page.locator(".legend li bdi");
+  await expect(legend).toHaveText(["claude-code", "codex", "gemini-cli"]);
+  // What is asked next takes its time: until then all stands as it was.
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  await page.route(/report\?by=(day|week)&by=/, async (route) => {
+    await held;
+    await route.continue();
+  });
+  const before = await legend.allTextContents();
+  await page.getByRole("button", { name: "model", exact: true }).click();
+  await page.keyboard.press("y");
+  await expect(menu(page, "Days")).toHaveText("12 months");
+  await page.waitForTimeout(300);
+  expect(await legend.allTextContents()).toEqual(before);
+  await expect(page.locator(".figures summary")).toHaveText("Figures by day");
+  release();
+  await expect(page.locator(".figures summary")).toHaveText("Figures by week");
+  await expect(legend.first()).toHaveText(/^claude-/);
+});
+
+test("no two parts of a chart have one colour, whatever was shown before", async ({
+  demo,
+  page,
+}) => {
+  await page.goto(demo.service.url);
+  for (const by of ["model", "project", "agent"]) {
+    await page.getByRole("button", { name: by, exact: true }).click();
+    for (const key of ["a", "w", "y"]) {
+      await page.keyboard.press(key);
+      await page.waitForTimeout(150);
+      const dots = page.locator(".legend .dot");
+      await expect(dots.first()).toBeVisible();
+      const colors = await dots.evaluateAll((dots) =>
+        dots.map((dot) => getComputedStyle(dot).backgroundColor),
+      );
+      expect(new Set(colors).size).toBe(colors.length);
+    }
+  }
+});
+
+test("days without end do not hold up the page", async ({ demo, page }) => {
+  for (const days of ["since=0001-01-01&until=2026-11-26", "since=2026-01-01&until=9999-12-31"]) {
+    await page.goto(`${demo.service.url}/?${days}`);
+    await expect(page.locator(".figures tbody tr").first()).toBeAttached();
+    expect(await page.locator(".figures tbody tr").count()).toBeLessThan(600);
+  }
+});
+
+test("a session opens in another tab, and back leads to where the list was left", async ({
+  serve,
+  page,
+  context,
+}) => {
+  const { service } = await serve(many(2_000));
+  await page.goto(`${service.url}/?view=sessions&range=all`);
+  await page.locator("main td a").first().waitFor();
+  const other = context.waitForEvent("page");
+  await page
+    .locator("main td a")
+    .first()
+    .click({ modifiers: ["ControlOrMeta"] });
+  await (await other).close();
+  await expect(page.locator("main")).toHaveAttribute("data-view", "sessions");
+
+  const row = page.locator('tr[aria-rowindex="152"]');
+  await page.evaluate(() => scrollTo(0, 6_000));
+  await row.locator("td").nth(1).click();
+  await expect(page.locator("main")).toHaveAttribute("data-view", "session");
+  await page.goBack();
+  await expect(row).toBeInViewport();
+  await row.locator("a").press("Enter");
+  await expect(page.locator("main")).toHaveAttribute("data-view", "session");
+  await page.keyboard.press("Escape");
+  await expect(row).toBeInViewport();
 });

@@ -25,7 +25,8 @@ function parseSort(sort: string): { key: string; isDescending: boolean } {
   return { key: isDescending ? sort.slice(1) : sort, isDescending };
 }
 
-export function sorted<Row>(rows: Row[], columns: Column<Row>[], usual: string): Row[] {
+/** Rows in the order of the address; equal ones by their key, as the service has them. */
+function sorted<Row>({ rows, columns, usual, keyOf }: TableProps<Row>): Row[] {
   const { key, isDescending } = parseSort(place.value.sort || usual);
   const value = columns.find((column) => column.key === key)?.value;
   if (!value) {
@@ -34,7 +35,10 @@ export function sorted<Row>(rows: Row[], columns: Column<Row>[], usual: string):
   const direction = isDescending ? -1 : 1;
   return rows.toSorted((a, b) => {
     const [left, right] = [value(a), value(b)];
-    return left === right ? 0 : left < right ? -direction : direction;
+    if (left === right) {
+      return keyOf(a) < keyOf(b) ? -1 : 1;
+    }
+    return left < right ? -direction : direction;
   });
 }
 
@@ -89,13 +93,14 @@ interface TableProps<Row> {
   foot?: JSX.Element;
 }
 
-export function Table<Row>({ label, columns, rows, usual, keyOf, foot }: TableProps<Row>) {
+export function Table<Row>(props: TableProps<Row>) {
+  const { label, columns, usual, keyOf, foot } = props;
   return (
     <div class="scroll">
       <table aria-label={label}>
         <Head columns={columns} usual={usual} />
         <tbody>
-          {sorted(rows, columns, usual).map((row) => (
+          {sorted(props).map((row) => (
             <tr key={keyOf(row)} data-key={keyOf(row)}>
               {columns.map((column) => (
                 <td key={column.key} class={cellClass(column)}>
