@@ -23,6 +23,7 @@ const WITHOUT_FILTERS: View[] = ["providers", "health"];
 
 const READING_MS = 1_000;
 const MINUTE_MS = 60_000;
+const TURNING_MS = 30_000;
 
 export function App() {
   const { view, session, filters } = place.value;
@@ -111,9 +112,14 @@ function useOutdated(question: string, summary: Summary | undefined): void {
     return () => clearInterval(timer);
   }, [question, isReading]);
   const at = now.value;
+  const turnedAt = useRef(0);
   useEffect(() => {
     const day = summary && dayIn(summary.time_zone, at);
-    const hasTurned = typeof day === "string" && day !== summary?.day;
+    if (typeof day === "string" && day !== summary?.day) {
+      turnedAt.current = at;
+    }
+    // The service itself takes a moment to look at its budgets anew.
+    const hasTurned = at - turnedAt.current < TURNING_MS;
     const hasEnded = summary?.block && at >= Date.parse(summary.block.end_ts);
     // Where a budget or a block is heading for is another every minute.
     askAgain(question, hasTurned || hasEnded ? 0 : MINUTE_MS);

@@ -370,7 +370,7 @@ test.describe("while the service is away", () => {
       (await today(page).textContent()) ?? "",
     );
     await expect(page.locator(".feed tbody tr")).toHaveCount(1);
-    await expect(page.locator('[aria-label="Projects by cost"] tr')).toHaveCount(1);
+    await expect(page.locator('[aria-label="Projects by cost"] tbody tr')).toHaveCount(1);
   });
 });
 

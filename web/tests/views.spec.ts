@@ -285,7 +285,11 @@ async function scrolled(page: Page): Promise<string[][]> {
         ]),
       );
     for (const [index = "", ...texts] of seen) rows.set(index, texts);
-    await page.evaluate(() => scrollBy(0, innerHeight));
+    await page.evaluate(async () => {
+      scrollBy(0, innerHeight);
+      // The rows are drawn with the next frame.
+      for (const _ of [1, 2]) await new Promise(requestAnimationFrame);
+    });
     // Unknown until the last page of it has come.
     expect(await list.getAttribute("aria-rowcount")).toBe(`${rows.size + 1}`);
   }).toPass({ intervals: [20], timeout: 10_000 });

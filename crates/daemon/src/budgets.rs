@@ -211,14 +211,24 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     standings: watch::Sender<Vec<Standing>>,
-    /// The position in the log of events that was looked at last, and when.
-    looked: Option<(i64, Instant)>,
+    looked: Option<Looked>,
     under_way: Option<JoinHandle<()>>,
 }
 
-/// How often they are looked up while something is added, and while nothing is: time passes, too.
+/// The last look.
+#[derive(Clone, Copy, Debug)]
+struct Looked {
+    /// The position in the log of events.
+    seq: i64,
+    /// Since the epoch.
+    minute: i64,
+    at: Instant,
+}
+
+/// How often they are looked up while something is added. While nothing is, they are whenever a minute
+/// begins: time passes, too, and days begin with one in every zone.
 const OFTEN: Duration = Duration::from_secs(1);
-const SELDOM: Duration = Duration::from_secs(60);
+const MINUTE_MS: i64 = 60_000;
 
 impl Keeper {
     pub(crate) fn new() -> (Self, watch::Receiver<Vec<Standing>>) {
@@ -228,14 +238,15 @@ impl Keeper {
 
     /// Looks the standings up if it is time to, on a thread that may wait for the disk.
     pub(crate) fn tick(&mut self, budgets: &[Budget], data_dir: &Path, seq: i64) {
-        let is_due = self
-            .looked
-            .is_none_or(|(before, at)| at.elapsed() >= if before == seq { SELDOM } else { OFTEN });
+        let minute = now_ms().div_euclid(MINUTE_MS);
+        let is_due = self.looked.is_none_or(|looked| {
+            looked.minute != minute || looked.seq != seq && looked.at.elapsed() >= OFTEN
+        });
         let is_busy = self.under_way.as_ref().is_some_and(|task| !task.is_finished());
         if !is_due || is_busy || (budgets.is_empty() && self.standings.borrow().is_empty()) {
             return;
         }
-        self.looked = Some((seq, Instant::now()));
+        self.looked = Some(Looked { seq, minute, at: Instant::now() });
         let (budgets, data_dir) = (budgets.to_owned(), data_dir.to_owned());
         let sender = self.standings.clone();
         self.under_way = Some(tokio::task::spawn_blocking(move || {

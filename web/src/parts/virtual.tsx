@@ -32,7 +32,11 @@ export function useVisible(body: RefObject<HTMLElement | null>, count: number): 
     look();
     addEventListener("scroll", look, { passive: true });
     addEventListener("resize", look);
+    // What stands above the list may grow, too.
+    const above = new ResizeObserver(look);
+    above.observe(document.body);
     return () => {
+      above.disconnect();
       removeEventListener("scroll", look);
       removeEventListener("resize", look);
     };
