@@ -9,7 +9,7 @@ export default defineConfig({
   outputDir: "test-results",
   forbidOnly: Boolean(process.env.CI),
   retries: 0,
-  workers: 2,
+  workers: 1,
   timeout: 30_000,
   expect: { timeout: 5_000 },
   reporter: "list",
