@@ -111,6 +111,10 @@ impl Player {
     fn act(&mut self, action: Action) -> Result<(), String> {
         if self.world.hides(action) {
             self.settle()?;
+            // What was held is there to be read for a moment, before anything of it may go.
+            if self.world.release(action)? {
+                self.settle()?;
+            }
         }
         if let Action::Daemon(verb, n) = action {
             return self.command(verb, n);

@@ -172,6 +172,16 @@ impl World {
         }
     }
 
+    /// Ends the hold of the database that an action is about; whether there was one.
+    pub(crate) fn release(&mut self, action: Action) -> Result<bool, String> {
+        let Action::Database(_, spot, _) = action else { return Ok(false) };
+        let is_held = self.databases.get(&spot).is_some_and(|database| database.is_held);
+        if is_held {
+            self.settle_hold(spot)?;
+        }
+        Ok(is_held)
+    }
+
     pub(crate) fn apply(&mut self, action: Action) -> Result<(), String> {
         match action {
             Action::Document(verb, spot, n) => self.on_document(verb, spot, n),
