@@ -260,10 +260,10 @@ pub(super) fn skipped(look: &Look) -> Vec<Finding> {
     })
 }
 
-pub(super) fn sqlite(_: &Look) -> Vec<Finding> {
+pub(super) fn sqlite(look: &Look) -> Vec<Finding> {
     const ABOUT: &str = "SQLite";
-    vec![match store::sqlite_version() {
+    vec![match &look.sqlite {
         Ok(version) => Finding::ok(ABOUT, version),
-        Err(error) => Finding::new(ABOUT, Mark::Problem, error.to_string(), "update tallyd"),
+        Err(error) => Finding::new(ABOUT, Mark::Problem, error, "update tallyd"),
     }]
 }

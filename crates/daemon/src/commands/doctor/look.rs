@@ -24,6 +24,8 @@ pub(super) struct Look {
     pub(super) complaint: Option<String>,
     pub(super) config: Config,
     pub(super) home: Home,
+    /// Its version, or what is wrong with it.
+    pub(super) sqlite: Result<String, String>,
     pub(super) now_ms: i64,
     pub(super) data_dir: DataDirFacts,
     pub(super) survey: Survey,
@@ -91,6 +93,7 @@ impl Look {
         Ok(Self {
             complaint,
             home,
+            sqlite: store::sqlite_version().map(str::to_owned).map_err(|error| error.to_string()),
             now_ms: now_ms(),
             data_dir: DataDirFacts::of(&config.data_dir),
             unreadable: logs.filter(|path| !may_read(path)).cloned().collect(),

@@ -55,6 +55,20 @@ fn h29_a_clock_that_is_years_off_is_named() {
     assert_has(&looked(|_| {}), "clock", Mark::Ok, &["it says 20"]);
 }
 
+#[test]
+fn a_home_that_is_not_the_one_on_record_is_a_note() {
+    let found = looked(|look| look.home.on_record = Some(PathBuf::from("/home/ada")));
+    let words = ["on record is /home/ada", "export HOME=/home/ada"];
+    assert_has(&found, "home", Mark::Note, &words);
+}
+
+#[test]
+fn a_sqlite_with_a_fault_is_a_problem() {
+    let found = looked(|look| look.sqlite = Err("SQLite 3.50.0 can lose rows".to_owned()));
+    assert_has(&found, "SQLite", Mark::Problem, &["can lose rows", "update tallyd"]);
+    assert_has(&looked(|_| {}), "SQLite", Mark::Ok, &["3."]);
+}
+
 /// A service that answers with this.
 fn answers(look: &mut Look, health: serde_json::Value) {
     let address: SocketAddr = "127.0.0.1:8474".parse().unwrap();
