@@ -235,6 +235,9 @@ async function repainted(page: Page, write: () => void): Promise<string[]> {
 }
 
 test.describe("a refresh repaints", () => {
+  // What the page itself counts by its clock, "3 min ago", is no matter of a refresh.
+  test.beforeEach(({ page }) => page.clock.setFixedTime(Date.now()));
+
   test("what changed, and nothing else", async ({ page, serve }) => {
     const { service, made: running } = await serve(demoWorld);
     await page.goto(service.url);
@@ -272,10 +275,16 @@ test.describe("a refresh repaints", () => {
 
     await page.goto(`${service.url}/?project=/home/ada/engine`);
     await quiet(page);
+    const block = page.getByRole("region", { name: "Five-hour block" });
+    const usage = [block.locator("[data-figure=block]"), block.getByText(" tokens, ")];
+    const before = await Promise.all(usage.map((part) => part.textContent()));
     const other = () => service.append(running.file, running.line());
-    // But for the budget, which is for all projects.
     const changes = await repainted(page, other);
-    expect(changes.filter((line) => line !== "change section-this-month p")).toEqual([]);
+    // But for the budget, which is for all projects, and where the block is heading for, which is
+    // another the later it is asked.
+    const hasReason = /^change section-(this-month|five-hour-block-of-claude-code) p$/;
+    expect(changes.filter((line) => !hasReason.test(line))).toEqual([]);
+    expect(await Promise.all(usage.map((part) => part.textContent()))).toEqual(before);
   });
 });
 
