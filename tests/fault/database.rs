@@ -69,6 +69,34 @@ fn h38_a_full_disk_is_waited_out_while_health_warns_and_readers_go_on() {
     assert_eq!(service.stop(), 0);
 }
 
+#[test]
+fn h38_a_backfill_gives_a_full_disk_up_and_goes_on_where_it_was_later() {
+    const MOUNT: &str = "mount -t tmpfs -o size=1m,mode=700 none \"$1\" && shift && \
+                         { \"$@\"; code=$?; mount -o remount,size=64m none \"$0\"; \"$@\" && exit $code; }";
+    if !works(&["unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"]) {
+        return;
+    }
+    let home = Home::new();
+    home.write(LOG, calls(0..8_000));
+    let disk = home.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let disk = disk.to_str().unwrap();
+    let backfill = home.command(&["backfill", "--data-dir", disk]);
+    let by = ["unshare", "-Urm", "sh", "-c", MOUNT, disk, disk];
+    let output = run_by(&by, &backfill).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("full"), "{said}");
+    assert!(said.contains(&format!("hint: see to the disk of {disk}")), "{said}");
+    let later = String::from_utf8(output.stdout).unwrap();
+    let appended: u64 = later
+        .lines()
+        .find_map(|line| line.strip_prefix("events appended"))
+        .map(|count| count.trim().replace(',', "").parse().unwrap())
+        .unwrap();
+    assert!((1..8_000).contains(&appended), "some were stored before: {later}");
+}
+
 /// Calls that the service answers with.
 fn served_calls(service: &Service) -> i64 {
     let (status, body) = service.get("/api/v1/marts/model_day?limit=1000");

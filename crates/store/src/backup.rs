@@ -88,7 +88,12 @@ impl Reader {
         partial.fill(&moment, tell)?;
         drop(moment);
         tell(BackupStep::Verifying);
-        partial.verify(&totals)?;
+        if let Err(differs) = partial.verify(&totals) {
+            // Pages are copied as they are, damaged ones, too.
+            let moment = self.moment()?;
+            verdict(&moment, "integrity_check(1)").map_err(|source| self.error(source))?;
+            return Err(differs);
+        }
         let bytes = partial.write_out()?;
         target.require_free()?;
         partial.rename(&target.path)?;

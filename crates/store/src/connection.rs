@@ -184,7 +184,9 @@ pub(crate) fn verdict(db: &Connection, check: &str) -> rusqlite::Result<()> {
         return Ok(());
     }
     let error = ffi::Error::new(code_of(&verdict).unwrap_or(ffi::SQLITE_CORRUPT));
-    Err(rusqlite::Error::SqliteFailure(error, Some(verdict)))
+    // Lines before the last one say in which database.
+    let what = verdict.lines().last().unwrap_or_default().to_owned();
+    Err(rusqlite::Error::SqliteFailure(error, Some(what)))
 }
 
 /// SQLite reports a page that could not be read as it does one that is wrong, but with the reason:

@@ -45,7 +45,7 @@ pub enum ReadError {
     Sqlite { path: PathBuf, source: rusqlite::Error },
     #[error(
         "{} is damaged: {source}\n\
-         hint: start the service: it sets the file aside and says what to do next",
+         hint: stop the service and put a backup in its place: `tallyd restore` lists them",
         path.display()
     )]
     Damaged { path: PathBuf, source: rusqlite::Error },

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
-use store::{MartStatus, WriterStatus};
+use store::{MartStatus, QueueState, WriterStatus};
 use tokio::sync::watch;
 
 use super::providers::root_table;
@@ -17,6 +17,9 @@ use crate::run::describe_progress;
 use crate::table::{Align, table};
 use crate::text;
 
+/// How long a full disk or a locked database is waited for. The service waits for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 pub(super) async fn run(config: &Config, force: bool, json: Json) -> anyhow::Result<ExitCode> {
     let dir = engine::lock(config, "backfill")?;
     let store = engine::open_store(config, dir)?;
@@ -27,29 +30,40 @@ pub(super) async fn run(config: &Config, force: bool, json: Json) -> anyhow::Res
     let started = Instant::now();
     let (sender, status) = watch::channel(ingest::Status::default());
     let plan = IngestPlan { checkpoints, mode: ingest::Mode::Once, force };
-    let mut ingest = Ingest::start(config, plan, handle.sender(), sender);
+    let ingest = Ingest::start(config, plan, handle.sender(), sender);
     let mut progress = ProgressLine::new();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
-    loop {
+    let mut ingested = Box::pin(async {
+        ingest.task.await.context("ingest panicked")??;
+        let read = started.elapsed();
+        anyhow::Ok(handle.flush().await.map(|()| read))
+    });
+    let read = loop {
         tokio::select! {
-            ended = &mut ingest.task => {
-                ended.context("ingest panicked")??;
-                break;
-            }
-            ended = &mut writer => {
+            read = &mut ingested => {
+                if let Ok(read) = read? {
+                    break read;
+                }
                 progress.clear();
-                ended.context("the writer panicked")??;
+                (&mut writer).await.context("the writer panicked")??;
                 anyhow::bail!("the writer ended by itself");
             }
             _ = ticks.tick() => {
+                if let Some(error) = given_up(&handle.status().borrow()) {
+                    progress.clear();
+                    let dir = config.data_dir.display();
+                    anyhow::bail!(
+                        "{error}\nhint: see to the disk of {dir}, and whether other programs use \
+                         the database there; then run it again: it goes on where it was"
+                    );
+                }
                 progress.show(&describe_progress(&status.borrow().progress, started.elapsed()));
             }
         }
-    }
-    let read = started.elapsed();
-    handle.flush().await.context("the writer ended")?;
+    };
     let stored = started.elapsed();
     progress.clear();
+    drop(ingested);
     let (ingest, writer_status) = (status.borrow().clone(), handle.status().borrow().clone());
     drop(handle);
     writer.await.context("the writer panicked")??;
@@ -59,6 +73,14 @@ pub(super) async fn run(config: &Config, force: bool, json: Json) -> anyhow::Res
         output::print(&as_text(config, &ingest, &writer_status, read, stored))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why nothing was stored for so long that whoever waits for this command should know.
+fn given_up(status: &WriterStatus) -> Option<&str> {
+    match &status.queue {
+        QueueState::Retrying { since, error, .. } if since.elapsed() > PATIENCE => Some(error),
+        _ => None,
+    }
 }
 
 fn as_json(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::{HOUR_MS, Home, batch, event, value};
-use crate::{Backup, BackupError, BackupStep, Reader, Store};
+use crate::{Backup, BackupError, BackupStep, ReadError, Reader, Store};
 
 /// Some megabytes, so that it is copied in steps.
 fn store_of(home: &Home) -> Store {
@@ -174,6 +174,27 @@ fn a_copy_that_is_not_what_was_copied_gets_no_name() {
         assert_eq!(names(&folder), [""; 0]);
     }
     backup(&store, &file).unwrap();
+}
+
+#[test]
+fn a_copy_of_a_damaged_database_is_refused_as_what_it_is() {
+    let home = Home::new();
+    let (store, folder) = (store_of(&home), folder(&home, "copies"));
+    let reader = store.reader().unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'usage_cells_session'";
+    let page: i64 = reader.moment().unwrap().query_row(root, [], |row| row.get(0)).unwrap();
+    // The last one that may write puts all of it into the file.
+    drop(reader);
+    drop(store);
+    let file = fs::OpenOptions::new().write(true).open(home.database()).unwrap();
+    file.write_all_at(&[0x5a; 4096], (page as u64 - 1) * 4096).unwrap();
+    let reader = Reader::open(&home.data_dir()).unwrap();
+    let refused = reader.backup(&folder.join("copy.db"), false, &mut |_| {}).unwrap_err();
+    assert!(matches!(refused, BackupError::Read(ReadError::Damaged { .. })), "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains("hint: stop the service and put a backup in its place"), "{said}");
+    assert!(!said.contains("***"), "{said}");
+    assert_eq!(names(&folder), [""; 0]);
 }
 
 #[test]
