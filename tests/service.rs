@@ -110,6 +110,29 @@ fn h33_a_reload_takes_up_roots_and_a_bad_file_keeps_the_old_settings() {
 }
 
 #[test]
+fn a_reload_tells_what_waits_for_the_next_start_and_goes_on_with_what_is_in_effect() {
+    let home = Home::new();
+    let service = Service::start(&home);
+    service.wait_ready();
+    let elsewhere = home.path().join("elsewhere");
+    let config = format!("data_dir = {elsewhere:?}\ntime_zone = \"Asia/Tokyo\"\n");
+    home.write(".config/tallyd/config.toml", config);
+    service.signal("-HUP");
+    let told = service.wait_for_log("changes at the next start only");
+    assert!(told.contains("data_dir, time_zone"), "{told}");
+    service.wait_for_log("configuration reloaded");
+    home.write(".claude/projects/-w/s.jsonl", log_line("m1"));
+    wait("the call in the old database", || events(&home) == 1);
+    assert!(!elsewhere.exists());
+    // What was never in effect is no change when it is taken back.
+    home.write(".config/tallyd/config.toml", "debounce_ms = 50\n");
+    service.signal("-HUP");
+    let told = service.wait_for_log("changes at the next start only");
+    assert!(told.contains("only: debounce_ms\""), "{told}");
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
 fn stopping_and_killing_in_the_middle_of_a_backfill_loses_and_doubles_nothing() {
     let Some(corpus) = corpus_homes().into_iter().find(|home| home.ends_with("home-p")) else {
         return;
@@ -234,7 +257,9 @@ fn h32_a_stop_amid_a_backfill_is_clean_and_the_next_start_goes_on() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "holds the lock as another program would")]
 fn h32_a_second_stop_ends_the_process_at_once() {
-    for (again, expect) in [(false, 0), (true, 1)] {
+    // Two signals within a moment are one stop.
+    let moments = [None, Some(Duration::ZERO), Some(Duration::from_millis(700))];
+    for (again, expect) in moments.into_iter().zip([0, 0, 1]) {
         let home = Home::new();
         let service = Service::start(&home);
         service.wait_ready();
@@ -244,9 +269,12 @@ fn h32_a_second_stop_ends_the_process_at_once() {
         let db = rusqlite::Connection::open(home.data_dir().join("tallyd.db")).unwrap();
         db.execute_batch("BEGIN IMMEDIATE").unwrap();
         service.signal("-TERM");
+        if let Some(later) = again {
+            thread::sleep(later);
+            service.signal("-TERM");
+        }
         wait("the stop to begin", || !address.exists());
-        let code = if again { service.stop() } else { service.wait() };
-        assert_eq!(code, expect, "stopped again: {again}");
+        assert_eq!(service.wait(), expect, "stopped again after {again:?}");
         drop(db);
         home.tallyd(&["backfill"]);
     }

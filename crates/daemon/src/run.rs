@@ -260,19 +260,19 @@ impl Service {
     /// The first backfill is with the writer: once it is in the marts the service is ready.
     fn catch_up(&mut self, ingest: &ingest::Status) {
         self.progress.clear();
-        let progress = ingest.progress;
-        tracing::info!(
-            files = progress.files_done,
-            bytes = progress.bytes_done,
-            lines = progress.lines,
-            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "read all there was; folders watched: {}",
-            text::count(ingest.watched_folders as u64),
-        );
+        let (progress, started) = (ingest.progress, self.started);
+        let folders = text::count(ingest.watched_folders as u64);
         let (handle, phase) = (self.handle.clone(), self.phase.clone());
         let data_dir = self.config.data_dir.clone();
         tokio::spawn(async move {
             if handle.flush().await.is_ok() {
+                tracing::info!(
+                    files = progress.files_done,
+                    bytes = progress.bytes_done,
+                    lines = progress.lines,
+                    duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    "read all there was; folders watched: {folders}",
+                );
                 phase.send_if_modified(|phase| {
                     let changed = *phase == Phase::Backfilling;
                     if changed {
@@ -309,7 +309,7 @@ impl Service {
         self.supervisor.reloading();
         let loaded = Config::load(self.config.env.vars.clone(), &self.flags);
         let ingest = match loaded {
-            Ok(config) => {
+            Ok(mut config) => {
                 let old = &self.config;
                 let fixed: Vec<_> = [
                     ("data_dir", config.data_dir != old.data_dir),
@@ -324,6 +324,11 @@ impl Service {
                 if !fixed.is_empty() {
                     tracing::warn!("changes at the next start only: {}", fixed.join(", "));
                 }
+                config.data_dir.clone_from(&old.data_dir);
+                config.debounce = old.debounce;
+                config.listen = old.listen;
+                config.log.clone_from(&old.log);
+                config.time_zone.clone_from(&old.time_zone);
                 ingest.stop().await?;
                 self.config = config;
                 self.budgets.forget();

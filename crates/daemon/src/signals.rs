@@ -3,11 +3,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals as Blocking;
 use signal_hook_tokio::Signals;
+
+/// Some send one stop as two signals: `timeout` signals the process and then its whole group.
+const ONE_STOP: Duration = Duration::from_millis(500);
 
 /// What the user or the service manager asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +30,16 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     pub(crate) fn register() -> io::Result<Self> {
-        let stopping = Arc::new(AtomicBool::new(false));
+        let is_second = Arc::new(AtomicBool::new(false));
+        let mut first = Blocking::new([SIGTERM, SIGINT])?;
         for signal in [SIGTERM, SIGINT] {
-            // The order counts: the first signal finds the flag unset, sets it, and is handled
-            // below; the second one finds it set.
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))?;
-            signal_hook::flag::register(signal, Arc::clone(&stopping))?;
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_second))?;
         }
+        thread::Builder::new().name("second-stop".into()).spawn(move || {
+            _ = first.forever().next();
+            thread::sleep(ONE_STOP);
+            is_second.store(true, Ordering::Relaxed);
+        })?;
         Ok(Self { signals: Signals::new([SIGTERM, SIGINT, SIGHUP])?, reload: false })
     }
 

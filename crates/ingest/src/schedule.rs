@@ -551,7 +551,9 @@ impl Schedule {
         tracked.recent.add(turn.lines, faults);
         if faults > 0 && tracked.recent.is_due(now) {
             let (path, faults) = (tracked.source.path.display(), turn.checkpoint.skips.faults());
-            tracing::info!("{path}: {faults} records so far could not be read and were skipped");
+            tracing::info!(
+                "{path}: records that could not be read and were skipped so far: {faults}"
+            );
         }
     }
 
