@@ -39,6 +39,8 @@ const BACKLOG_ROWS: usize = 10_000;
 /// How long nothing must have come before the write-ahead log is copied into the database.
 const IDLE: Duration = Duration::from_millis(250);
 const IDLE_PAGES: i64 = 1000;
+/// After how long all of it is copied, however little it is.
+const REST: Duration = Duration::from_secs(30);
 const MAX_WAL_BYTES: u64 = 64 << 20;
 
 /// How often the writer looks after its files when nothing else wakes it.
@@ -128,6 +130,7 @@ enum Event {
     Work(Group),
     RefreshDue,
     Idle,
+    Rest,
     Tick,
     /// All senders are gone.
     Closed,
@@ -166,8 +169,11 @@ pub struct Writer {
     wal_is_long: bool,
     /// When to see to the write-ahead log if nothing comes until then.
     idle_at: Option<Instant>,
+    /// When to copy the rest of it if nothing comes until then.
+    rest_at: Option<Instant>,
     tick_at: Instant,
     pub(crate) tick: Duration,
+    pub(crate) rest: Duration,
     _data_dir: DataDir,
 }
 
@@ -199,8 +205,10 @@ impl Writer {
             looked_at: 0,
             wal_is_long: false,
             idle_at: None,
+            rest_at: None,
             tick_at: Instant::now(),
             tick: TICK,
+            rest: REST,
             _data_dir: data_dir,
         };
         let handle = WriterHandle {
@@ -228,6 +236,7 @@ impl Writer {
                 Event::Work(group) => self.work(group).await?,
                 Event::RefreshDue => self.refresh().await?,
                 Event::Idle => self.tidy_wal().await?,
+                Event::Rest => self.rest().await?,
                 Event::Tick => self.tick().await?,
                 Event::Closed => break,
             }
@@ -249,8 +258,11 @@ impl Writer {
             if self.jobs.is_empty() && self.idle_at.take_if(|at| *at <= now).is_some() {
                 return Event::Idle;
             }
-            let wake_at =
-                [refresh_at, self.idle_at].into_iter().flatten().fold(self.tick_at, Instant::min);
+            if self.jobs.is_empty() && self.rest_at.take_if(|at| *at <= now).is_some() {
+                return Event::Rest;
+            }
+            let others = [refresh_at, self.idle_at, self.rest_at];
+            let wake_at = others.into_iter().flatten().fold(self.tick_at, Instant::min);
             tokio::select! {
                 biased;
                 job = self.jobs.recv() => return match job {
@@ -328,7 +340,7 @@ impl Writer {
             self.debounce.request();
         }
         self.unshown.extend(appended.heard);
-        self.idle_at = Some(Instant::now() + IDLE);
+        self.has_worked(Instant::now());
         Ok(())
     }
 
@@ -338,7 +350,7 @@ impl Writer {
         let refresh = refresh.await?;
         let now = Instant::now();
         self.debounce.refreshed(now, now - started);
-        self.idle_at = Some(now + IDLE);
+        self.has_worked(now);
         for mart in &refresh.marts {
             if let Some(error) = &mart.error {
                 tracing::error!(mart.name, %error, "a mart cannot be refreshed; trying again");
@@ -361,6 +373,11 @@ impl Writer {
         Ok(())
     }
 
+    fn has_worked(&mut self, now: Instant) {
+        self.idle_at = Some(now + IDLE);
+        self.rest_at = Some(now + self.rest);
+    }
+
     /// Copies the write-ahead log into the database while nothing else is to be done.
     async fn tidy_wal(&mut self) -> Result<(), StoreError> {
         self.see_to_wal("checkpoint", |db| {
@@ -371,6 +388,11 @@ impl Writer {
             Ok(())
         })
         .await
+    }
+
+    /// Nothing came for long: the database file itself holds all there is, for whoever copies it.
+    async fn rest(&mut self) -> Result<(), StoreError> {
+        self.see_to_wal("checkpoint", |db| checkpoint(db, "PASSIVE").map(|_| ())).await
     }
 
     async fn see_to_wal(

@@ -347,3 +347,24 @@ async fn h40_the_log_is_copied_when_idle_and_emptied_when_long() {
     };
     soon(emptied).await;
 }
+
+#[tokio::test]
+async fn h40_after_a_rest_the_file_holds_all_there_is_however_little_it_was() {
+    let home = Home::new();
+    let (mut writer, handle) = writer_of(&home, options());
+    writer.rest = Duration::from_millis(400);
+    tokio::spawn(writer.run());
+    let seen = Connection::open(home.database()).unwrap();
+    handle.append(batch([event("a")])).await.unwrap();
+    soon(handle.flush()).await.unwrap();
+    let copied = async {
+        loop {
+            let asked = checkpoint(&seen, "NOOP").unwrap();
+            if asked.logged > 0 && asked.checkpointed == asked.logged {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(copied).await;
+}
