@@ -187,7 +187,7 @@ fn a_copy_of_a_damaged_database_is_refused_as_what_it_is() {
     drop(reader);
     drop(store);
     let file = fs::OpenOptions::new().write(true).open(home.database()).unwrap();
-    file.write_all_at(&[0x5a; 4096], (page as u64 - 1) * 4096).unwrap();
+    file.write_all_at(&[0x5a; 4096], u64::try_from(page - 1).unwrap() * 4096).unwrap();
     let reader = Reader::open(&home.data_dir()).unwrap();
     let refused = reader.backup(&folder.join("copy.db"), false, &mut |_| {}).unwrap_err();
     assert!(matches!(refused, BackupError::Read(ReadError::Damaged { .. })), "{refused}");
