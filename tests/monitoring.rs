@@ -15,6 +15,7 @@ use crate::support::client::Client;
 use crate::support::exposition::{Family, Scrape};
 use crate::support::faults::{call, calls, works};
 use crate::support::logs::{generate, write_all};
+use crate::support::whole::POSITION;
 use crate::support::{Home, Random, Service, integer, strings, wait};
 
 const LOG: &str = ".claude/projects/-w/s.jsonl";
@@ -45,11 +46,15 @@ fn scrape(service: &Service) -> (String, Scrape) {
     (text, scrape)
 }
 
-/// Appends a call and waits until the marts show it.
-fn add(home: &Home, n: usize) {
+/// Appends a call and waits until the marts show it and the writer says so.
+fn add(home: &Home, service: &Service, n: usize) {
     let before = integer(&home.database(), CALLS);
     home.append(LOG, call(n));
     wait("the call in the marts", || integer(&home.database(), CALLS) == before + 1);
+    // A moment after the commit.
+    let position = integer(&home.database(), POSITION) as f64;
+    let watermark = || scrape(service).1.sum("tallyd_mart_watermark", &[("mart", "session")]);
+    wait("the writer to tell of it", || watermark() == position);
 }
 
 #[test]
@@ -59,7 +64,7 @@ fn metrics_are_well_formed_and_say_what_the_database_says() {
     let (_, first) = scrape(&service);
     assert_eq!(first.sum("tallyd_freshness_seconds_count", &[]), 0.0, "a sweep found it all");
     for n in 20..30 {
-        add(&home, n);
+        add(&home, &service, n);
     }
     let (text, after) = scrape(&service);
     after.assert_after(&first);
@@ -78,7 +83,7 @@ fn metrics_are_well_formed_and_say_what_the_database_says() {
         let sql = format!("SELECT count(*) FROM usage_events WHERE provider = '{provider}'");
         assert_eq!(rows, integer(&db, &sql) as f64, "{provider}");
     }
-    same("tallyd_log_position", &[], "SELECT seq FROM sqlite_sequence WHERE name = 'usage_events'");
+    same("tallyd_log_position", &[], POSITION);
     same(
         "tallyd_mart_watermark",
         &[("mart", "session")],
@@ -99,7 +104,7 @@ fn metrics_are_well_formed_and_say_what_the_database_says() {
 
     service.signal("-HUP");
     service.wait_for_log("configuration reloaded");
-    add(&home, 30);
+    add(&home, &service, 30);
     let (_, reloaded) = scrape(&service);
     reloaded.assert_after(&after);
     assert_eq!(service.stop(), 0);
@@ -131,7 +136,7 @@ fn prometheus_itself_accepts_metrics_and_rules() {
     };
     let home = home();
     let service = start(&home);
-    add(&home, 20);
+    add(&home, &service, 20);
     promtool(&["check", "metrics"], &scrape(&service).0);
     assert_eq!(service.stop(), 0);
     promtool(&["check", "rules", "alerts.yml"], "");
