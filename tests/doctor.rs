@@ -2,10 +2,11 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -61,14 +62,21 @@ impl Report {
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+/// An address at which nobody listens, and no other story will: the system gives ports above these to
+/// whoever asks for any.
+fn free_address() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let address = format!("127.0.0.1:{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        if TcpStream::connect(&address).is_err() {
+            return address;
+        }
+    }
 }
 
 fn command(home: &Home, args: &[&str]) -> Command {
     let mut command = home.command(&[&["doctor"], args].concat());
-    command.env("TALLYD_LISTEN", free_port());
+    command.env("TALLYD_LISTEN", free_address());
     command
 }
 

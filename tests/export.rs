@@ -368,13 +368,13 @@ fn blocks(language: &str) -> Vec<String> {
     blocks
 }
 
-/// A home with calls of today and yesterday: a minute ago, three hours ago, and so on.
+/// A home with calls of today and yesterday: just now, three hours ago, and so on.
 pub(crate) fn of_these_days() -> Home {
     let home = Home::new();
     let now = jiff::Timestamp::now().as_millisecond();
     let line = |n: i64| {
-        // Before and after midnight, whenever that is.
-        let time = jiff::Timestamp::from_millisecond(now - 60_000 - n * 3 * 3_600_000).unwrap();
+        // Before and after midnight, whenever that is: also in the first minute of a day or a month.
+        let time = jiff::Timestamp::from_millisecond(now - n * 3 * 3_600_000).unwrap();
         let model = ["claude-opus-5", "nobodys-model"][usize::from(n % 5 == 4)];
         format!(
             r#"{{"type":"assistant","sessionId":"s{}","cwd":"/w/{}","requestId":"r{n}","timestamp":"{time}","message":{{"id":"msg_01AAAAAAAAAAAA{n:08}","model":"{model}","usage":{{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":1000}}}}}}

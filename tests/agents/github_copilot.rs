@@ -4,7 +4,7 @@ use std::fs;
 
 use rusqlite::{Connection, params};
 
-use super::{Followed, SHOP};
+use super::{Followed, SHOP, wait_closed};
 use crate::support::{Home, append, integer, wait};
 
 fn start(session: &str) -> String {
@@ -66,7 +66,7 @@ fn copilot_is_followed_in_its_store_and_where_there_is_none_in_its_journals() {
     assert_eq!(integer(&followed.db, cost), 250_000_000);
     store.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM").unwrap();
     drop(store);
-    assert!(!folder.join("session-store.db-wal").exists());
+    wait_closed(&folder.join("session-store.db"));
     followed.end(&folder, false);
 }
 

@@ -109,6 +109,25 @@ impl Followed {
     }
 }
 
+/// Waits until nothing but the database is left of one that its owner has closed. One that was just
+/// being asked then keeps its log, until the next owner closes it.
+#[expect(clippy::disallowed_methods, reason = "the next owner of a foreign database")]
+fn wait_closed(database: &Path) {
+    let beside = ["-wal", "-shm"].map(|suffix| {
+        let mut path = database.as_os_str().to_owned();
+        path.push(suffix);
+        PathBuf::from(path)
+    });
+    wait("the log to go with its owner", || {
+        let is_left = beside.iter().any(|path| path.exists());
+        if is_left {
+            let next = Connection::open(database).unwrap();
+            integer(&next, "SELECT count(*) FROM sqlite_schema");
+        }
+        !is_left
+    });
+}
+
 /// All files of an agent with a hash of their content, and their time.
 fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let look = |path: PathBuf| {

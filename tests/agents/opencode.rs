@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
-use super::{Followed, SHOP, SOON, listing};
+use super::{Followed, SHOP, SOON, listing, wait_closed};
 use crate::support::{Home, Service, integer, wait};
 
 /// OpenCode, or an agent that keeps its data as it does, and the database that it holds open.
@@ -106,7 +106,6 @@ impl OpenCode {
     }
 
     /// This does not wait for readers: whoever is in its way must be gone in a moment.
-    /// This does not wait for readers: whoever is in its way must be gone in a moment.
     fn set_mode(&self, mode: &str) {
         let begun = Instant::now();
         let sql = format!("PRAGMA journal_mode = {mode}");
@@ -146,6 +145,7 @@ fn h48_opencode_is_followed_and_never_hindered() {
     // Its last connection takes log and index away, as it does when nobody else has it open.
     drop(opencode);
     let folder = followed.home.path().join(".local/share/opencode");
+    wait_closed(&folder.join("opencode.db"));
     let left = listing(&folder);
     assert_eq!(left.keys().collect::<Vec<_>>(), [&folder.join("opencode.db")]);
     followed.end(&folder, false);

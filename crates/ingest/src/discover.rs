@@ -91,7 +91,9 @@ pub(crate) struct Sources {
     /// By the path of the log itself, also where only its compressed copy is there. Of several that
     /// were last read there (one moved away and nobody could save it), the one that is there.
     by_path: HashMap<PathBuf, Id>,
-    by_file: HashMap<(u64, u64), Id>,
+    /// By device and inode, the one seen last at the end: a file that has gone may have left its
+    /// inode to another one.
+    by_file: HashMap<(u64, u64), Vec<Id>>,
     by_source_id: HashMap<i64, Id>,
     home: PathBuf,
 }
@@ -199,11 +201,9 @@ impl Sources {
             self.by_path.remove(&path);
         }
         self.by_source_id.remove(&tracked.source.id);
-        let file = (tracked.seen.dev, tracked.seen.ino);
-        if self.by_file.get(&file) == Some(&id) {
-            self.by_file.remove(&file);
-        }
-        tracked.source.id
+        let (source_id, seen) = (tracked.source.id, tracked.seen.clone());
+        self.lose(id, &seen);
+        source_id
     }
 
     pub(crate) fn by_path(&self, path: &Path) -> Option<Id> {
@@ -241,15 +241,27 @@ impl Sources {
     }
 
     fn same_file_elsewhere(&self, print: &Fingerprint) -> Option<Id> {
-        let id = *self.by_file.get(&(print.dev, print.ino))?;
-        fingerprint::same_file(&self.all[id].seen, print).then_some(id)
+        let ids = self.by_file.get(&(print.dev, print.ino))?;
+        ids.iter().rev().copied().find(|id| fingerprint::same_file(&self.all[*id].seen, print))
     }
 
     fn see(&mut self, id: Id, print: Fingerprint) {
-        self.by_file.insert((print.dev, print.ino), id);
         let tracked = &mut self.all[id];
         tracked.source.mtime_ms = print.mtime_ns / 1_000_000;
-        tracked.seen = print;
+        let file = (print.dev, print.ino);
+        let before = std::mem::replace(&mut tracked.seen, print);
+        self.lose(id, &before);
+        self.by_file.entry(file).or_default().push(id);
+    }
+
+    /// A source is not that file any more.
+    fn lose(&mut self, id: Id, print: &Fingerprint) {
+        let file = (print.dev, print.ino);
+        let Some(ids) = self.by_file.get_mut(&file) else { return };
+        ids.retain(|other| *other != id);
+        if ids.is_empty() {
+            self.by_file.remove(&file);
+        }
     }
 
     fn insert(
@@ -264,7 +276,7 @@ impl Sources {
         self.by_path.entry(twin::log_path(&source.path)).or_insert(id);
         self.by_source_id.insert(source.id, id);
         if seen.ino != 0 {
-            self.by_file.insert((seen.dev, seen.ino), id);
+            self.by_file.entry((seen.dev, seen.ino)).or_default().push(id);
         }
         self.all.push(Tracked {
             source,
@@ -415,6 +427,36 @@ pub(crate) mod tests {
                 assert_eq!(place.sources.all.len(), 2);
                 assert!((0..2).all(|id| !place.sources.is_displaced(id)));
             }
+        }
+    }
+
+    /// Inodes are given anew at once; when the file came into being tells the two apart.
+    #[test]
+    fn h15_a_log_that_moved_is_known_though_one_that_has_gone_had_its_inode() {
+        for gone_is_first in [true, false] {
+            let mut place = Place::new();
+            fs::write(place.path("a"), "x").unwrap();
+            let file = fingerprint::of(&fs::metadata(place.path("a")).unwrap());
+            let before = Fingerprint { btime_ns: file.btime_ns - 1, ..file.clone() };
+            if file.btime_ns == 0 {
+                println!("skipped: files here do not tell when they came into being");
+                return;
+            }
+            fs::rename(place.path("a"), place.path("b")).unwrap();
+            let known = |id, name, print| Checkpoint {
+                source_id: id,
+                ..checkpoint(&place.path(name), print, 1)
+            };
+            let mut known = [known(1, "gone", before), known(2, "a", file)];
+            if !gone_is_first {
+                known.reverse();
+            }
+            for checkpoint in known {
+                place.sources.restore(checkpoint, &place.roots, false);
+            }
+            let id = place.find("b");
+            assert_eq!(place.sources.all[id].source.id, 2, "the other one first: {gone_is_first}");
+            assert_eq!(place.sources.all.len(), 2);
         }
     }
 

@@ -232,9 +232,13 @@ fn nothing_of(checkpoint: &Checkpoint) -> Batch {
     }
 }
 
-/// A read that found nothing and learnt nothing is not worth a transaction.
+/// A read that found nothing and learnt nothing is not worth a transaction. Nor is that a source has
+/// gone before it was read: it may have moved, and nothing is kept that the next run could know it by.
 fn says_something(batch: &Batch, before: &Checkpoint) -> bool {
-    !batch.events.is_empty() || !batch.retracted.is_empty() || batch.checkpoint != *before
+    let is_unknown = before.fingerprint.ino == 0 && before.last_error.is_none();
+    let is_of_nothing = is_unknown && batch.checkpoint.missing_since_ms.is_some();
+    let has_learnt = batch.checkpoint != *before && !is_of_nothing;
+    !batch.events.is_empty() || !batch.retracted.is_empty() || has_learnt
 }
 
 #[cfg(test)]
@@ -253,5 +257,57 @@ mod tests {
         assert_eq!(failing.missing_since_ms, None);
         let gone = blame(&failing, &fails(ErrorKind::NotFound), 6).checkpoint;
         assert_eq!((gone.last_error, gone.missing_since_ms), (None, Some(6)));
+    }
+
+    /// What a turn of a source that is not there hands over to be saved.
+    fn saved_of(before: &Checkpoint) -> Vec<Checkpoint> {
+        let provider = *providers::ALL.iter().find(|provider| provider.id() == "codex").unwrap();
+        let root = PathBuf::from("/nowhere/.codex/sessions");
+        let plan = Plan {
+            source: Source {
+                id: 1,
+                provider: provider.id(),
+                path: before.path.clone(),
+                root,
+                mtime_ms: 0,
+            },
+            provider,
+            checkpoint: before.clone(),
+            reread: false,
+            reader: None,
+            errand: Errand::Read,
+            around: Arc::new(Disk::new(Arc::new([]), None, 0)),
+            attempt: 0,
+            heard: None,
+            limits: Limits { quantum: 1, max_line: 1 },
+            now_ms: || 5,
+        };
+        let (saved, seen) = std::sync::mpsc::channel();
+        let sink: Sink = Arc::new(move |output| {
+            let Output::Batch(batch) = output else { return true };
+            saved.send(batch.checkpoint).is_ok()
+        });
+        let turn = plan.run(&sink).unwrap();
+        assert!(turn.outcome.unwrap_err().is_missing());
+        assert_eq!(turn.checkpoint.missing_since_ms, Some(5));
+        drop(sink);
+        seen.iter().collect()
+    }
+
+    /// It was found, has moved before it was read, and then the process was killed: the next one finds
+    /// it where it is, and cannot know that it was the same.
+    #[test]
+    fn h15_of_a_log_that_went_before_it_was_read_nothing_is_saved() {
+        let path = PathBuf::from("/nowhere/.codex/sessions/rollout-2026-01-01T00-00-00-a.jsonl");
+        let unread = Checkpoint::at_start(1, "codex", path, 1);
+        assert_eq!(saved_of(&unread), []);
+        let failing = Checkpoint { last_error: Some("denied".into()), ..unread.clone() };
+        assert_eq!(
+            saved_of(&failing),
+            [Checkpoint { missing_since_ms: Some(5), ..unread.clone() }]
+        );
+        let fingerprint = usage::Fingerprint { ino: 7, ..unread.fingerprint.clone() };
+        let read = Checkpoint { fingerprint, offset: 9, ..unread };
+        assert_eq!(saved_of(&read), [Checkpoint { missing_since_ms: Some(5), ..read.clone() }]);
     }
 }

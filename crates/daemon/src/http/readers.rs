@@ -213,17 +213,23 @@ mod tests {
         let lock = database.hold_the_write_lock();
         let (held, _questions) = occupy(&server.app.readers).await;
         parts.writer.send_modify(|writer| writer.heartbeat = Some(ago(60_000)));
-        for (path, expect) in [("/health", 503), ("/livez", 503), ("/readyz", 200)] {
-            let mut took = Vec::new();
-            for _ in 0..100 {
+        // What the machine takes, beside other tests, shows in answers that nothing is looked up for.
+        let all = [("/none", 404), ("/health", 503), ("/livez", 503), ("/readyz", 200)];
+        let mut took = all.map(|_| Vec::new());
+        for _ in 0..100 {
+            for ((path, expect), took) in all.iter().zip(&mut took) {
                 let started = std::time::Instant::now();
                 let reply = server.get(path).await;
                 took.push(started.elapsed());
-                assert_eq!(reply.status, expect, "{path} knows that the writer stands still");
+                assert_eq!(reply.status, *expect, "{path} knows that the writer stands still");
             }
+        }
+        let [plain, took @ ..] = took.map(|mut took| {
             took.sort_unstable();
-            // A busy machine may take the slowest away from the test.
-            assert!(took[50] < Duration::from_millis(5), "{path}: {:?}", took[50]);
+            took[50]
+        });
+        for (took, (path, _)) in took.iter().zip(&all[1..]) {
+            assert!(*took < plain + Duration::from_millis(5), "{path}: {took:?}, {plain:?}");
         }
         drop((held, lock));
         server.stop().await;

@@ -54,6 +54,12 @@ impl Process {
         Some(vars.collect())
     }
 
+    /// The process that has started it; `None` once it has ended.
+    fn parent(&self) -> Option<u32> {
+        let status = fs::read_to_string(self.folder.join("status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+    }
+
     /// What its descriptors lead to, each with its number.
     fn open(&self) -> Vec<(String, PathBuf)> {
         let entries = fs::read_dir(self.folder.join("fd")).into_iter().flatten().flatten();
@@ -98,7 +104,17 @@ pub(super) fn listener(address: SocketAddr) -> Option<Process> {
         is_it.then(|| columns.get(9).copied()).flatten()
     })?;
     let socket = PathBuf::from(format!("socket:[{inode}]"));
-    own().into_iter().find(|process| process.open().iter().any(|(_, path)| *path == socket))
+    let mut all = own();
+    all.retain(|process| process.open().iter().any(|(_, path)| *path == socket));
+    first_of(all)
+}
+
+/// Of processes that have the same socket the one that has started the others: what it has open is
+/// theirs, too, at least until they become another program.
+fn first_of(all: Vec<Process>) -> Option<Process> {
+    let ids: Vec<u32> = all.iter().map(|process| process.id).collect();
+    let is_first = |process: &Process| process.parent().is_some_and(|id| !ids.contains(&id));
+    all.into_iter().find(is_first)
 }
 
 /// What is granted to a user of watches on folders, and taken.
@@ -151,4 +167,28 @@ pub(super) fn home_on_record() -> Option<PathBuf> {
         let columns: Vec<&str> = line.split(':').collect();
         (*columns.get(2)? == uid).then(|| columns.get(5).map(PathBuf::from)).flatten()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn of_a_program_and_what_it_has_started_the_program_is_named() {
+        if !Path::new("/proc/self/status").exists() {
+            println!("skipped: no /proc here");
+            return;
+        }
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let (me, its) = (std::process::id(), child.id());
+        for ids in [[me, its], [its, me]] {
+            let first = first_of(ids.map(Process::of).into());
+            assert_eq!(first.map(|process| process.id), Some(me), "of {ids:?}");
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(first_of(vec![Process::of(its)]).is_none(), "it has ended");
+    }
 }
