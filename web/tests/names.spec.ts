@@ -97,6 +97,7 @@ test("every name is shown as it is, apart from its neighbours, and whole on aski
   expect(await isolated("tbody tr td:first-child bdi")).toEqual(expected(sorted));
   expect((await isolated("tbody tr td:nth-child(2) bdi")).map(({ text }) => text)).toEqual(sorted);
   await expect(row.locator("td:last-child")).toHaveText(costs(sorted));
+  await expect(page.locator(".legend li")).toHaveCount(8);
   expect(await isolated(".legend li bdi")).toEqual([
     ...expected(sorted.slice(0, 7)),
     { tag: "BDI", text: "4 others", title: "4 others", isolation: "isolate" },
