@@ -2,7 +2,7 @@
 
 import { type Signal, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { connection, onRefresh } from "./live";
+import { isThere, onRefresh } from "./live";
 import { FILTERS, type Filters, type Place } from "./place";
 import type { Problem, Refresh } from "./types";
 
@@ -101,9 +101,8 @@ class Question {
   }
 
   private update(): void {
-    // Once the service is back, all of them are told.
-    const isLost = connection.peek() === "lost";
-    if (!this.isUsed || !this.isOutdated || this.isAsking || isLost) {
+    // Once the service is there, all of them are told.
+    if (!this.isUsed || !this.isOutdated || this.isAsking || !isThere.peek()) {
       return;
     }
     clearTimeout(this.timer);

@@ -451,6 +451,40 @@ async function expectRight(page: Page, service: Service, calls: number): Promise
 }
 
 test.describe("the stream", () => {
+  test("is open before anything is asked, so nothing is asked twice", async ({ page, demo }) => {
+    const { service, running } = demo;
+    const asked: string[] = [];
+    page.on("request", (request) => {
+      const { pathname, search } = new URL(request.url());
+      if (pathname.startsWith("/api/")) asked.push(pathname + search);
+    });
+    const views = ["overview", "projects", "sessions", "models", "providers"];
+    for (const view of [...views, `sessions&session=claude-code/${running.session}`]) {
+      await page.goto(`${service.url}/?view=${view}`);
+      await quiet(page);
+      await expect(page.locator("main section").first()).toBeVisible();
+      const all = asked.splice(0);
+      expect(all.length).toBeGreaterThan(2);
+      expect(all.toSorted()).toEqual([...new Set(all)].sort());
+    }
+  });
+
+  test("is not waited for without end", async ({ page, serve }) => {
+    const { service, made: running } = await serve(demoWorld);
+    await page.route("**/api/v1/stream", () => {});
+    await page.clock.install();
+    await page.goto(service.url);
+    await expect(state(page)).toHaveText("connecting");
+    await page.clock.fastForward(5_000);
+    await expect(state(page)).toHaveText("a look every 15 s");
+    await expect(today(page)).toHaveText(dollars((await summary(service)).today));
+    const { message_count: calls } = (await summary(service)).today;
+    service.append(running.file, running.line());
+    await expect.poll(async () => (await summary(service)).today.message_count).toBe(calls + 1);
+    await page.clock.fastForward(15_000);
+    await expectRight(page, service, calls + 1);
+  });
+
   test("is opened anew when it was cut, and what it missed is shown", async ({
     page,
     serve,
