@@ -8,6 +8,7 @@ import type { Call, Health, Providers, Session, Summary } from "../src/types";
 import { demo as demoWorld } from "./support/demo";
 import { minuteOfDay, ZONE } from "./support/home";
 import { cost, figures, grouped, Ledger } from "./support/ledger";
+import { quiet } from "./support/quiet";
 import type { Service } from "./support/service";
 import { expect, needsCorpus, test } from "./support/test";
 import { corpus } from "./support/worlds";
@@ -62,6 +63,7 @@ async function overview(page: Page, world: World, range: "30d" | "all") {
   const { day: today } = summary;
   const calls = ledger.within(daysOf(world, range));
   await page.goto(`${service.url}/?range=${range}`);
+  await quiet(page);
 
   await test.step("cards", async () => {
     const periods = { today: "Today", "7d": "7 days", "30d": "30 days", month: "This month" };
@@ -239,6 +241,7 @@ async function year(page: Page, ledger: Ledger, today: string) {
 async function projects(page: Page, world: World, range: "30d" | "all") {
   const calls = world.ledger.within(daysOf(world, range));
   await page.goto(`${world.service.url}/?view=projects&range=${range}`);
+  await quiet(page);
   const row = (of: ReturnType<typeof figures>) => [
     count(of.message_count),
     tokens(of.input_tokens),
@@ -261,6 +264,7 @@ async function projects(page: Page, world: World, range: "30d" | "all") {
 async function models(page: Page, world: World, range: "30d" | "all") {
   const calls = world.ledger.within(daysOf(world, range));
   await page.goto(`${world.service.url}/?view=models&range=${range}`);
+  await quiet(page);
   const row = (of: ReturnType<typeof figures>) => {
     const input = of.input_tokens + cached(of);
     const isPriced = of.unpriced_count === 0 && of.total_tokens > 0;
@@ -312,7 +316,7 @@ async function sessions(page: Page, world: World, range: "30d" | "all") {
   const { service, ledger } = world;
   const { since, until } = daysOf(world, range);
   await page.goto(`${service.url}/?view=sessions&range=${range}`);
-  await expect(page.locator("table.long tr[data-key]").first()).toBeVisible();
+  await quiet(page);
   const known = await service.rows<Session>("/api/v1/marts/session?limit=5000");
   const primary = new Map(known.map((row) => [`${row.provider}/${row.session_id}`, row]));
   const expected = [...grouped(ledger.rows, (row) => `${row.provider}/${row.session_id}`)]
@@ -345,6 +349,7 @@ async function session(page: Page, { service, ledger, summary }: World, id: stri
   const calls = rows.filter(({ role }) => role === "assistant");
   const of = figures(calls);
   await page.goto(`${service.url}/?view=sessions&session=${encodeURIComponent(id)}`);
+  await quiet(page);
   const head = section(page, "Session");
   await expect(head.locator(".amount")).toHaveText(cost(of));
   await expect(head).toContainText(
@@ -369,13 +374,41 @@ async function session(page: Page, { service, ledger, summary }: World, id: stri
     tokens(call.output_tokens),
     cost(figures([call])),
   ]);
+  await pointed(page, calls, summary.day);
   expect(await scrolled(page)).toEqual(expected);
+}
+
+/** The chart of a session tells of the call that is pointed at. */
+async function pointed(page: Page, calls: Call[], today: string) {
+  const plot = page.locator(".chart .u-over");
+  const box = await plot.boundingBox();
+  if (!box) throw new Error("there is no chart");
+  const tip = page.locator(".pointed");
+  await expect(tip).toHaveCount(0);
+  // From the axis to the first call there is a little room, and from the last one, too.
+  for (const [index, x] of [
+    [calls.length - 1, 1],
+    [0, box.width - 1],
+  ] as const) {
+    const call = calls[index];
+    if (!call) throw new Error("there are no calls");
+    await plot.hover({ position: { x, y: box.height / 2 } });
+    const when = call.day === today ? format.clock(call.ts, ZONE) : format.moment(call.ts, ZONE);
+    const soFar = figures(calls.slice(index)).cost_nanousd;
+    await expect(tip).toHaveText(
+      `${when}${cost(figures([call]))}cost so far${money(soFar)}` +
+        `${call.model ?? "-"}${tokens(figures([call]).total_tokens)} tokens`,
+    );
+  }
+  await page.mouse.move(0, 0);
+  await expect(tip).toHaveCount(0);
 }
 
 async function providers(page: Page, { service, ledger }: World) {
   const health = await service.api<Health>("/health");
   const { rows } = await service.api<Providers>("/api/v1/providers");
   await page.goto(`${service.url}/?view=providers`);
+  await quiet(page);
   for (const row of rows) {
     const isFound = row.state === "found";
     const card = isFound
@@ -420,6 +453,7 @@ async function health(page: Page, service: Service) {
   const { checks, version } = document;
   await page.route("**/health", (route) => route.fulfill({ json: document }));
   await page.goto(`${service.url}/?view=health`);
+  await quiet(page);
   await expect(page.getByText(`tallyd ${version}`)).toBeVisible();
   for (const [name, members] of Object.entries(checks)) {
     const lines = page.locator(`[data-check="${name}"]`);
