@@ -364,8 +364,9 @@ test("by how much some days differ from those before", () => {
     row({ day: "2026-01-15", cost_nanousd: 130 }),
     row({ day: "2026-01-16", cost_nanousd: 1_000 }),
   ];
-  expect(change(rows, "2026-01-15", 7)).toBeCloseTo(-0.25);
-  expect(change(rows, "2026-01-07", 7)).toBe(null);
+  // Today is not over: it is no part of either.
+  expect(change(rows, "2026-01-16", 7)).toBeCloseTo(-0.25);
+  expect(change(rows, "2026-01-08", 7)).toBe(null);
 });
 
 test("cache share and price of a model", () => {

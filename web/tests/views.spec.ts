@@ -128,13 +128,13 @@ async function changes(page: Page, ledger: Ledger, today: string) {
     await expect(line).toHaveText(`${times}× a usual day (${money(usual)})`);
   }
   for (const days of [7, 30]) {
-    const before = spent(1 - 2 * days, -days);
+    const before = spent(-2 * days, -days - 1);
     const line = section(page, `${days} days`).getByText(`on the ${days} days before`);
     if (before === 0) await expect(line).toHaveCount(0);
     else {
-      const change = spent(1 - days, 0) / before - 1;
+      const change = spent(-days, -1) / before - 1;
       const text = `${change < 0 ? "−" : "+"}${percent(Math.abs(change))}`;
-      await expect(line).toHaveText(`${text} on the ${days} days before`);
+      await expect(line).toHaveText(`${text} on the ${days} days before, up to yesterday`);
     }
   }
 }
