@@ -219,11 +219,17 @@ async function settled(page: Page) {
 
 test("keys lead to the views and the days", async ({ demo, page }) => {
   await page.goto(demo.service.url);
-  const views = ["overview", "projects", "sessions", "models", "providers", "health"];
-  for (const [index, view] of views.entries()) {
+  const views = {
+    overview: "Overview",
+    projects: "Projects",
+    sessions: "Sessions",
+    models: "Models",
+    providers: "Agents",
+    health: "Health",
+  };
+  for (const [index, [view, title]] of Object.entries(views).entries()) {
     await page.keyboard.press(`${index + 1}`);
     await expect(page.locator("main")).toHaveAttribute("data-view", view);
-    const title = `${view[0]?.toUpperCase()}${view.slice(1)}`;
     await expect(page.locator("nav [aria-current=page]")).toHaveText(title);
     const name = view === "overview" ? /^\$[\d.,]+( \+ \?)? today - tallyd$/ : `${title} - tallyd`;
     await expect(page).toHaveTitle(name);
@@ -253,6 +259,33 @@ test("keys lead to the views and the days", async ({ demo, page }) => {
   await expect(page.locator("main")).toHaveAttribute("data-view", "overview");
   await page.keyboard.press("?");
   await expect(help).toBeHidden();
+});
+
+test("keys of one character can be switched off, for good", async ({ demo, page }) => {
+  await page.goto(demo.service.url);
+  await expect(page.locator("main")).toHaveAttribute("data-view", "overview");
+  const help = page.getByRole("dialog", { name: "Keys" });
+  const open = () => page.getByRole("button", { name: "Keys" }).click();
+  await open();
+  await help.getByRole("checkbox").uncheck();
+  await page.keyboard.press("Escape");
+  await expect(help).toBeHidden();
+  for (const time of ["at once", "after the next start"]) {
+    await test.step(time, async () => {
+      for (const key of ["2", "t", "/", "?"]) await page.keyboard.press(key);
+      await expect(help).toBeHidden();
+      await expect(page.locator(".panel")).toHaveCount(0);
+      await expect(page.locator("main")).toHaveAttribute("data-view", "overview");
+      await expect(menu(page, "Days")).toHaveText("30 days");
+      await page.reload();
+      await expect(page.locator("main")).toHaveAttribute("data-view", "overview");
+    });
+  }
+  await open();
+  await help.getByRole("checkbox").check();
+  await help.getByRole("button", { name: "Close" }).click();
+  await page.keyboard.press("2");
+  await expect(page.locator("main")).toHaveAttribute("data-view", "projects");
 });
 
 test("escape closes what is open, then leaves a session", async ({ demo, page }) => {
