@@ -289,6 +289,28 @@ test.describe("a refresh repaints", () => {
   });
 });
 
+test("the calls of a session are asked for anew only if it has changed", async ({
+  page,
+  serve,
+}) => {
+  const { service, made: running } = await serve(demoWorld);
+  let asked = 0;
+  page.on("request", (request) => {
+    asked += request.url().includes("/api/v1/events?") ? 1 : 0;
+  });
+  await page.goto(`${service.url}/?view=sessions&session=claude-code/${running.session}`);
+  await quiet(page);
+  expect(asked).toBe(1);
+  const other = fresh(9, "/home/ada/engine");
+  expect(await repainted(page, () => service.home.write(other.file, other.text))).toEqual([]);
+  expect(asked).toBe(1);
+  const before = (await page.locator("[data-figure=session]").textContent()) ?? "";
+  service.append(running.file, running.line());
+  await expect(page.locator("[data-figure=session]")).not.toHaveText(before);
+  await quiet(page);
+  expect(asked).toBe(2);
+});
+
 test.describe("while the service is away", () => {
   test("that is said, what is shown stays, and it is right once it is back", async ({
     page,
