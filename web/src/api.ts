@@ -2,7 +2,7 @@
 
 import { type Signal, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { connection, onRefresh } from "./live";
+import { isThere, onRefresh } from "./live";
 import { FILTERS, type Filters, type Place } from "./place";
 import type { Problem, Refresh } from "./types";
 
@@ -66,7 +66,10 @@ class Question {
   private readonly since: string | null;
   private readonly until: string | null;
 
-  constructor(private readonly path: string) {
+  constructor(
+    private readonly path: string,
+    private readonly isFollowing: boolean,
+  ) {
     const query = new URL(path, location.origin).searchParams;
     this.since = query.get("since");
     this.until = query.get("until");
@@ -88,7 +91,7 @@ class Question {
   outdate(refresh: Refresh): void {
     const isWithin = (day: string) =>
       (this.since === null || day >= this.since) && (this.until === null || day <= this.until);
-    if (refresh.all_changed || refresh.dirty_days.some(isWithin)) {
+    if (refresh.all_changed || (this.isFollowing && refresh.dirty_days.some(isWithin))) {
       this.askAgain();
     }
   }
@@ -101,9 +104,8 @@ class Question {
   }
 
   private update(): void {
-    // Once the service is back, all of them are told.
-    const isLost = connection.peek() === "lost";
-    if (!this.isUsed || !this.isOutdated || this.isAsking || isLost) {
+    // Once the service is there, all of them are told.
+    if (!this.isUsed || !this.isOutdated || this.isAsking || !isThere.peek()) {
       return;
     }
     clearTimeout(this.timer);
@@ -144,11 +146,11 @@ onRefresh((refresh) => {
   }
 });
 
-function question(path: string): Question {
+function question(path: string, isFollowing: boolean): Question {
   const known = questions.get(path);
   // The order of the map is that of the latest use.
   questions.delete(path);
-  const one = known ?? new Question(path);
+  const one = known ?? new Question(path, isFollowing);
   questions.set(path, one);
   if (!known && questions.size > KEPT) {
     const unused = [...questions].filter(([key, other]) => key !== path && !other.isUsed);
@@ -159,26 +161,29 @@ function question(path: string): Question {
   return one;
 }
 
-/** Asks anew for what time alone has changed, if the last time is so long ago. */
+/** Asks anew for what no refresh tells of, if the last time is so long ago. */
 export function askAgain(path: string, olderThanMs = 0): void {
   questions.get(path)?.askAgain(olderThanMs);
 }
 
-/** The answer to this very question, always the newest, once there is one. */
-export function useAnswer<T>(path: string | null): Answer<T> {
-  useEffect(() => (path === null ? undefined : question(path).use()), [path]);
+/**
+ * The answer to this very question, always the newest, once there is one. If it does not follow what
+ * changes day by day, whoever uses it has it asked anew.
+ */
+export function useAnswer<T>(path: string | null, isFollowing = true): Answer<T> {
+  useEffect(() => (path === null ? undefined : question(path, isFollowing).use()), [path]);
   return path === null
     ? { data: undefined, problem: undefined }
-    : (question(path).answer.value as Answer<T>);
+    : (question(path, isFollowing).answer.value as Answer<T>);
 }
 
 /**
  * The answer to a question, always the newest. While another question is not answered yet, the
  * answer to the one before stands, so that nothing flickers.
  */
-export function useApi<T>(path: string | null): Answer<T> {
+export function useApi<T>(path: string | null, isFollowing = true): Answer<T> {
   const before = useRef<T>(undefined);
-  const { data, problem } = useAnswer<T>(path);
+  const { data, problem } = useAnswer<T>(path, isFollowing);
   if (data !== undefined) {
     before.current = data;
   }

@@ -16,10 +16,34 @@ const KEYS: [string, string][] = [
   ["?", "this list"],
 ];
 
+/** Who dictates to the machine would press a key with every word, and switches them off. */
+const areKeysOn = signal(stored() !== "off");
+
+/** A browser may keep nothing at all: then the choice holds as long as the page is open. */
+function stored(): string | null {
+  try {
+    return localStorage.getItem("keys");
+  } catch {
+    return null;
+  }
+}
+
+function switchKeys(areOn: boolean): void {
+  areKeysOn.value = areOn;
+  try {
+    localStorage.setItem("keys", areOn ? "on" : "off");
+  } catch {
+    // See above.
+  }
+}
+
 export function onKey(event: KeyboardEvent): void {
   const target = event.target as Element;
   const isTyping = target.matches("input, select, textarea");
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping) {
+    return;
+  }
+  if (event.key !== "Escape" && !areKeysOn.value) {
     return;
   }
   if (isHelpOpen.value && event.key !== "?") {
@@ -70,8 +94,18 @@ export function Help() {
           <dd key={`${key} does`}>{does}</dd>,
         ])}
       </dl>
+      <label>
+        <input
+          type="checkbox"
+          checked={areKeysOn.value}
+          onChange={(event) => switchKeys(event.currentTarget.checked)}
+        />{" "}
+        letters, digits, / and ? are keys
+      </label>
       <form method="dialog">
-        <button type="submit">Close</button>
+        <button type="submit" autofocus>
+          Close
+        </button>
       </form>
     </dialog>
   );

@@ -18,6 +18,10 @@ const TICK_MS = 10_000;
 type Connection = "connecting" | "live" | "polling" | "lost";
 
 export const connection = signal<Connection>("connecting");
+/** Whether it is time to ask: what is asked before the stream is there would be asked again then. */
+export const isThere = computed(
+  () => connection.value === "live" || connection.value === "polling",
+);
 /** When the service was last heard of, by the browser's clock. */
 const heardAt = signal(Date.now());
 const lostAt = signal<number | null>(null);
@@ -32,7 +36,7 @@ export const silentSince = computed(() =>
 
 const listeners = new Set<(refresh: Refresh) => void>();
 
-/** Has `listener` told of every refresh, and of a return after an absence. */
+/** Has `listener` told of every refresh, and of each time that some may have been missed. */
 export function onRefresh(listener: (refresh: Refresh) => void): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
@@ -57,15 +61,25 @@ function open(): void {
   close();
   const opened = new EventSource("/api/v1/stream");
   stream = opened;
+  let isFirst = true;
+  // What lies between may keep it for itself.
+  later(poll, PATIENCE_MS);
+  // The service looks at its figures before it answers: what is asked from here on misses nothing.
   opened.addEventListener("open", () => {
+    clearTimeout(again);
+    again = undefined;
     refusals = 0;
     connection.value = "live";
     hear();
+    tell(EVERYTHING);
   });
-  // The first event says that all has changed: what was missed is loaded then.
   opened.addEventListener("refresh", (event) => {
     hear();
-    tell(JSON.parse(event.data) as Refresh);
+    // The first one is that look.
+    if (!isFirst) {
+      tell(JSON.parse(event.data) as Refresh);
+    }
+    isFirst = false;
   });
   // It is opened anew from here: browsers differ in whether and when they do that by themselves.
   opened.addEventListener("error", () => {
@@ -128,6 +142,8 @@ async function check(): Promise<void> {
     open();
   } else if (stream === null && again === undefined) {
     openLater();
+  } else if (stream !== null && connection.value === "polling") {
+    poll();
   }
 }
 
@@ -145,10 +161,15 @@ async function askHealth(): Promise<boolean> {
 /** A stream that was cut is opened at once; while all places are taken, less and less often. */
 function openLater(): void {
   if (refusals > 1) {
-    connection.value = "polling";
-    tell(EVERYTHING);
+    poll();
   }
   later(open, Math.min(Math.max(refusals - 1, 0) * AGAIN_MS, CHECK_MS));
+}
+
+/** Without a stream all is looked at now and then. */
+function poll(): void {
+  connection.value = "polling";
+  tell(EVERYTHING);
 }
 
 function tick(): void {

@@ -9,7 +9,7 @@ export const VIEWS = {
   projects: "Projects",
   sessions: "Sessions",
   models: "Models",
-  providers: "Providers",
+  providers: "Agents",
   health: "Health",
 } as const;
 

@@ -17,12 +17,12 @@ export function usual(rows: ReportRow[], day: string): { cost: number; days: num
   return costs.length < FEWEST || cost === 0 ? null : { cost, days: costs.length };
 }
 
-/** By how much the cost of some days up to a day differs from that of as many before them. */
-export function change(rows: ReportRow[], day: string, days: number): number | null {
+/** By how much the cost of some whole days before today differs from that of as many before them. */
+export function change(rows: ReportRow[], today: string, days: number): number | null {
   const sum = (since: string, until: string) =>
     rows
       .filter((row) => row.day !== undefined && row.day >= since && row.day <= until)
       .reduce((sum, row) => sum + row.cost_nanousd, 0);
-  const before = sum(addDays(day, 1 - 2 * days), addDays(day, -days));
-  return before === 0 ? null : sum(addDays(day, 1 - days), day) / before - 1;
+  const before = sum(addDays(today, -2 * days), addDays(today, -days - 1));
+  return before === 0 ? null : sum(addDays(today, -days), addDays(today, -1)) / before - 1;
 }

@@ -147,13 +147,21 @@ test("times are those of the service's zone", () => {
   expect(format.clock("2026-09-14T22:00:00Z", "Europe/Berlin")).toBe("00:00:00");
   expect(format.clock(at, "Asia/Kathmandu")).toBe("06:44:30");
   expect(format.clock(at, "No/Where")).toMatch(/^\d\d:59:30$/);
-  const year = new Date().getUTCFullYear();
-  expect(format.moment(`${year}-06-14T22:30:00Z`, "Europe/Berlin")).toBe("15 Jun, 00:30");
-  expect(format.moment("2021-06-14T12:03:00Z", "UTC")).toBe("14 Jun 2021, 12:03");
-  // The year is another one there.
-  const eve = `${year - 1}-12-31T23:30:00Z`;
-  expect(format.moment(eve, "Asia/Tokyo")).toBe("1 Jan, 08:30");
-  expect(format.moment(eve, "UTC")).toBe(`31 Dec ${year - 1}, 23:30`);
+});
+
+test("moments of another year are told with it", () => {
+  const { now } = Date;
+  Date.now = () => Date.parse("2026-07-01T12:00:00Z");
+  try {
+    expect(format.moment("2026-06-14T22:30:00Z", "Europe/Berlin")).toBe("15 Jun, 00:30");
+    expect(format.moment("2021-06-14T12:03:00Z", "UTC")).toBe("14 Jun 2021, 12:03");
+    // The year is another one there.
+    const eve = "2025-12-31T23:30:00Z";
+    expect(format.moment(eve, "Asia/Tokyo")).toBe("1 Jan, 08:30");
+    expect(format.moment(eve, "UTC")).toBe("31 Dec 2025, 23:30");
+  } finally {
+    Date.now = now;
+  }
 });
 
 test("a folder by its last part", () => {
@@ -356,8 +364,9 @@ test("by how much some days differ from those before", () => {
     row({ day: "2026-01-15", cost_nanousd: 130 }),
     row({ day: "2026-01-16", cost_nanousd: 1_000 }),
   ];
-  expect(change(rows, "2026-01-15", 7)).toBeCloseTo(-0.25);
-  expect(change(rows, "2026-01-07", 7)).toBe(null);
+  // Today is not over: it is no part of either.
+  expect(change(rows, "2026-01-16", 7)).toBeCloseTo(-0.25);
+  expect(change(rows, "2026-01-08", 7)).toBe(null);
 });
 
 test("cache share and price of a model", () => {

@@ -5,6 +5,7 @@ import { demo as demoWorld } from "./support/demo";
 import { Detour } from "./support/detour";
 import { OFFLINE } from "./support/faults";
 import { Transcript } from "./support/logs/claude";
+import { quiet } from "./support/quiet";
 import { Random } from "./support/random";
 import type { Service } from "./support/service";
 import { expect, test } from "./support/test";
@@ -43,26 +44,6 @@ function dollars({ cost_nanousd, unpriced_count }: Sums): string {
 
 /** The clock of the wall, as exact as the page's. */
 const wall = () => performance.timeOrigin + performance.now();
-
-/** Waits until nothing has changed for a moment. */
-async function quiet(page: Page): Promise<void> {
-  await expect(state(page)).toHaveText("live");
-  await page.evaluate(
-    () =>
-      new Promise<void>((resolve) => {
-        let timer = setTimeout(done, 500);
-        const observer = new MutationObserver(() => {
-          clearTimeout(timer);
-          timer = setTimeout(done, 500);
-        });
-        observer.observe(document, { subtree: true, childList: true, characterData: true });
-        function done() {
-          observer.disconnect();
-          resolve();
-        }
-      }),
-  );
-}
 
 /** Milliseconds from the write of a line until the texts of all these places have changed. */
 async function took(page: Page, places: string[], write: () => void): Promise<number[]> {
@@ -107,10 +88,17 @@ function fresh(seed: number, project: string, daysAgo = 0): Transcript {
   return log;
 }
 
-/** Within half a second: nine of ten, as machines that run tests are busy with other things, too. */
-function expectSoon(times: number[]): void {
-  const sorted = times.toSorted((a, b) => a - b);
-  expect(sorted[Math.ceil(sorted.length * 0.9) - 1]).toBeLessThan(500);
+/**
+ * Within half a second: nine of ten in one of three rounds, as machines that run tests are busy with
+ * other things, too.
+ */
+async function expectSoon(round: () => Promise<number[]>): Promise<void> {
+  let most = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 3 && most >= 500; i += 1) {
+    const sorted = (await round()).toSorted((a, b) => a - b);
+    most = sorted[Math.ceil(sorted.length * 0.9) - 1] ?? most;
+  }
+  expect(most).toBeLessThan(500);
 }
 
 // The service ends after the page, or the page would complain of that.
@@ -129,20 +117,22 @@ test.describe("a line that is written", () => {
       "the legend of the chart": ".legend",
       "the projects": '[aria-label="Projects by cost"]',
     };
-    const times: number[][] = [];
-    for (let i = 0; i < 20; i += 1) {
-      // Some come when all is quiet, some right after another.
-      await page.waitForTimeout((i * 97) % 400);
-      const write = () => service.append(running.file, running.line());
-      times.push(await took(page, Object.values(places), write));
-    }
-    for (const [i, name] of Object.keys(places).entries()) {
-      tell(
-        name,
-        times.map((row) => row[i] ?? Number.POSITIVE_INFINITY),
-      );
-    }
-    expectSoon(times.map((row) => Math.max(...row)));
+    await expectSoon(async () => {
+      const times: number[][] = [];
+      for (let i = 0; i < 20; i += 1) {
+        // Some come when all is quiet, some right after another.
+        await page.waitForTimeout((i * 97) % 400);
+        const write = () => service.append(running.file, running.line());
+        times.push(await took(page, Object.values(places), write));
+      }
+      for (const [i, name] of Object.keys(places).entries()) {
+        tell(
+          name,
+          times.map((row) => row[i] ?? Number.POSITIVE_INFINITY),
+        );
+      }
+      return times.map((row) => Math.max(...row));
+    });
     await expect(today(page)).toHaveText(dollars((await summary(service)).today));
   });
 
@@ -154,20 +144,22 @@ test.describe("a line that is written", () => {
       sessions: '[aria-label="Sessions"] tbody tr',
       [`sessions&session=claude-code/${running.session}`]: '[data-figure="session"]',
     };
-    const all: number[] = [];
-    for (const [view, place] of Object.entries(views)) {
-      await page.goto(`${service.url}/?view=${view}`);
-      await quiet(page);
-      const times: number[] = [];
-      for (let i = 0; i < 5; i += 1) {
-        await page.waitForTimeout((i * 97) % 400);
-        const write = () => service.append(running.file, running.line());
-        times.push(...(await took(page, [place], write)));
+    await expectSoon(async () => {
+      const all: number[] = [];
+      for (const [view, place] of Object.entries(views)) {
+        await page.goto(`${service.url}/?view=${view}`);
+        await quiet(page);
+        const times: number[] = [];
+        for (let i = 0; i < 5; i += 1) {
+          await page.waitForTimeout((i * 97) % 400);
+          const write = () => service.append(running.file, running.line());
+          times.push(...(await took(page, [place], write)));
+        }
+        tell(view.replace(/&.*/, ", one"), times);
+        all.push(...times);
       }
-      tell(view.replace(/&.*/, ", one"), times);
-      all.push(...times);
-    }
-    expectSoon(all);
+      return all;
+    });
   });
 
   test("may begin a session or a project, or take a session to the top", async ({
@@ -176,30 +168,37 @@ test.describe("a line that is written", () => {
   }) => {
     const { service, made: running } = await serve(demoWorld);
     const first = '[aria-label="Sessions"] tbody tr';
-    await page.goto(`${service.url}/?view=sessions`);
-    await quiet(page);
-    const log = fresh(1, "/home/ada/brand-new");
-    const times = await took(page, [first], () => service.home.write(log.file, log.text));
-    await expect(page.locator(first).first()).toContainText("brand-new");
-    await expect(page.locator(first).nth(1)).toContainText("atlas");
-    const write = () => service.append(running.file, running.line());
-    times.push(...(await took(page, [first], write)));
-    await expect(page.locator(first).first()).toContainText("atlas");
-    await expect(page.locator(first).nth(1)).toContainText("brand-new");
-
-    await page.goto(`${service.url}/?view=projects&sort=project`);
-    await quiet(page);
-    const other = fresh(2, "/home/ada/a-first-one");
     const projects = '[aria-label="Projects"] tbody';
-    times.push(...(await took(page, [projects], () => service.home.write(other.file, other.text))));
-    await expect(page.locator(projects)).toContainText("a-first-one");
-    tell("new sessions and projects", times);
-    // Two of three: each of them is the first of its kind, and begun anew here.
-    expect(times.toSorted((a, b) => a - b)[1]).toBeLessThan(500);
+    let seed = 0;
+    await expectSoon(async () => {
+      await page.goto(`${service.url}/?view=sessions`);
+      await quiet(page);
+      const name = `brand-new-${seed}`;
+      const log = fresh(++seed, `/home/ada/${name}`);
+      const times = await took(page, [first], () => service.home.write(log.file, log.text));
+      await expect(page.locator(first).first()).toContainText(name);
+      await expect(page.locator(first).nth(1)).toContainText("atlas");
+      const write = () => service.append(running.file, running.line());
+      times.push(...(await took(page, [first], write)));
+      await expect(page.locator(first).first()).toContainText("atlas");
+      await expect(page.locator(first).nth(1)).toContainText(name);
+
+      await page.goto(`${service.url}/?view=projects&sort=project`);
+      await quiet(page);
+      const other = fresh(++seed, `/home/ada/a-first-one-${seed}`);
+      const begin = () => service.home.write(other.file, other.text);
+      times.push(...(await took(page, [projects], begin)));
+      await expect(page.locator(projects)).toContainText(`a-first-one-${seed}`);
+      tell("new sessions and projects", times);
+      return times;
+    });
   });
 });
 
-/** What changes in the document while a line is written and shown, one line for each change. */
+/**
+ * What changes in the document while a line is written and shown, one line for each change. The page
+ * has heard of it once it asks for the summary.
+ */
 async function repainted(page: Page, write: () => void): Promise<string[]> {
   const watched = await page.evaluateHandle(() => {
     const records: string[] = [];
@@ -229,8 +228,10 @@ async function repainted(page: Page, write: () => void): Promise<string[]> {
     };
     return { end };
   });
+  const heard = page.waitForRequest(/\/summary/);
   write();
-  await page.waitForTimeout(1_000);
+  await heard;
+  await quiet(page);
   return watched.evaluate(({ end }) => end());
 }
 
@@ -288,6 +289,28 @@ test.describe("a refresh repaints", () => {
   });
 });
 
+test("the calls of a session are asked for anew only if it has changed", async ({
+  page,
+  serve,
+}) => {
+  const { service, made: running } = await serve(demoWorld);
+  let asked = 0;
+  page.on("request", (request) => {
+    asked += request.url().includes("/api/v1/events?") ? 1 : 0;
+  });
+  await page.goto(`${service.url}/?view=sessions&session=claude-code/${running.session}`);
+  await quiet(page);
+  expect(asked).toBe(1);
+  const other = fresh(9, "/home/ada/engine");
+  expect(await repainted(page, () => service.home.write(other.file, other.text))).toEqual([]);
+  expect(asked).toBe(1);
+  const before = (await page.locator("[data-figure=session]").textContent()) ?? "";
+  service.append(running.file, running.line());
+  await expect(page.locator("[data-figure=session]")).not.toHaveText(before);
+  await quiet(page);
+  expect(asked).toBe(2);
+});
+
 test.describe("while the service is away", () => {
   test("that is said, what is shown stays, and it is right once it is back", async ({
     page,
@@ -313,7 +336,7 @@ test.describe("while the service is away", () => {
       await service.start();
       const after = dollars((await summary(service)).today);
       expect(after).not.toBe(before);
-      await expect(today(page)).toHaveText(after, { timeout: 2_000 });
+      await expect(today(page)).toHaveText(after);
       await expect(state(page)).toHaveText("live");
       await expect(banner(page)).toHaveCount(0);
     }
@@ -322,19 +345,29 @@ test.describe("while the service is away", () => {
   test("a restart is over before a word of it", async ({ page, serve, faults }) => {
     faults.allow(OFFLINE, / 503/);
     const { service } = await serve(empty);
+    await page.clock.install();
     await page.goto(service.url);
     await quiet(page);
-    const seen = page.evaluate(
-      () =>
-        new Promise<boolean>((resolve) => {
-          setTimeout(resolve, 2_500, false);
-          const look = () => document.querySelector('[role="alert"]') && resolve(true);
-          new MutationObserver(look).observe(document, { subtree: true, childList: true });
-        }),
-    );
-    await service.restart();
+    const seen = await page.evaluateHandle(() => {
+      const alerts: string[] = [];
+      const look = () => {
+        alerts.push(document.querySelector('[role="alert"]')?.textContent ?? "");
+      };
+      const kinds = { childList: true, characterData: true };
+      new MutationObserver(look).observe(document, { subtree: true, ...kinds });
+      return alerts;
+    });
+    // However long it takes here: by the page's clock it is over within a second.
+    await page.clock.pauseAt((await page.evaluate(() => Date.now())) + 1_000);
+    await service.stop();
+    await expect(state(page)).toHaveText("not connected");
+    await service.start();
+    await page.clock.runFor(1_000);
     await expect(state(page)).toHaveText("live");
-    expect(await seen).toBe(false);
+    await page.clock.runFor(2_000);
+    const alerts = await seen.jsonValue();
+    expect(alerts.length).toBeGreaterThan(0);
+    expect(alerts.filter((text) => text !== "")).toEqual([]);
   });
 
   test("a service that halts is found out, and followed when it goes on", async ({
@@ -351,13 +384,13 @@ test.describe("while the service is away", () => {
       service.append(running.file, running.line());
       // The page looks by itself four times a minute.
       await page.clock.fastForward(15_000);
-      await expect(state(page)).toHaveText("not connected", { timeout: 7_000 });
+      await expect(state(page)).toHaveText("not connected", { timeout: 14_000 });
       await expect(banner(page)).toContainText("The service does not answer.");
       await expect(today(page)).toHaveText(before);
     } finally {
       service.resume();
     }
-    await expect(today(page)).not.toHaveText(before, { timeout: 2_000 });
+    await expect(today(page)).not.toHaveText(before);
     await expect(state(page)).toHaveText("live");
     await expect(banner(page)).toHaveCount(0);
   });
@@ -397,7 +430,7 @@ test.describe("a service that begins", () => {
     await expect(page.getByText("The service is starting")).toBeVisible();
     await page.waitForTimeout(1_000);
     isStarting = false;
-    await expect(today(page)).toBeVisible({ timeout: 2_500 });
+    await expect(today(page)).toBeVisible();
     await expect(page.getByText("The service is starting")).toHaveCount(0);
     await expect(state(page)).toHaveText("live");
   });
@@ -410,7 +443,7 @@ test.describe("a service that begins", () => {
     faults.allow(OFFLINE, / 503/);
     const { service } = await serve(empty);
     await service.stop();
-    many(20_000)(service.home);
+    many(40_000)(service.home);
     const started = service.start();
     const reading = page.getByText("until then the figures are not whole");
     await expect(async () => {
@@ -418,7 +451,7 @@ test.describe("a service that begins", () => {
     }).toPass({ intervals: [50] });
     await expect(reading).toBeVisible();
     await started;
-    await expect(reading).toHaveCount(0, { timeout: 3_000 });
+    await expect(reading).toHaveCount(0);
     const { last_30_days } = await summary(service);
     await expect(page.locator('[data-figure="30d"]')).toHaveText(dollars(last_30_days));
   });
@@ -440,6 +473,40 @@ async function expectRight(page: Page, service: Service, calls: number): Promise
 }
 
 test.describe("the stream", () => {
+  test("is open before anything is asked, so nothing is asked twice", async ({ page, demo }) => {
+    const { service, running } = demo;
+    const asked: string[] = [];
+    page.on("request", (request) => {
+      const { pathname, search } = new URL(request.url());
+      if (pathname.startsWith("/api/")) asked.push(pathname + search);
+    });
+    const views = ["overview", "projects", "sessions", "models", "providers"];
+    for (const view of [...views, `sessions&session=claude-code/${running.session}`]) {
+      await page.goto(`${service.url}/?view=${view}`);
+      await quiet(page);
+      await expect(page.locator("main section").first()).toBeVisible();
+      const all = asked.splice(0);
+      expect(all.length).toBeGreaterThan(2);
+      expect(all.toSorted()).toEqual([...new Set(all)].sort());
+    }
+  });
+
+  test("is not waited for without end", async ({ page, serve }) => {
+    const { service, made: running } = await serve(demoWorld);
+    await page.route("**/api/v1/stream", () => {});
+    await page.clock.install();
+    await page.goto(service.url);
+    await expect(state(page)).toHaveText("connecting");
+    await page.clock.fastForward(5_000);
+    await expect(state(page)).toHaveText("a look every 15 s");
+    await expect(today(page)).toHaveText(dollars((await summary(service)).today));
+    const { message_count: calls } = (await summary(service)).today;
+    service.append(running.file, running.line());
+    await expect.poll(async () => (await summary(service)).today.message_count).toBe(calls + 1);
+    await page.clock.fastForward(15_000);
+    await expectRight(page, service, calls + 1);
+  });
+
   test("is opened anew when it was cut, and what it missed is shown", async ({
     page,
     serve,
@@ -502,8 +569,11 @@ test.describe("the stream", () => {
     await page.clock.fastForward(15_000);
     await expect(today(page)).not.toHaveText(before);
     others.abort();
-    await page.clock.fastForward(15_000);
-    await expect(state(page)).toHaveText("live");
+    // Until the service has seen that they are gone, it may take more than one look.
+    await expect(async () => {
+      await page.clock.fastForward(15_000);
+      await expect(state(page)).toHaveText("live", { timeout: 1_000 });
+    }).toPass();
   });
 
   test("is given back by tabs that nobody sees", async ({ context, serve }) => {
@@ -558,17 +628,16 @@ test("the day turns on a page that is open", async ({ page, demo }) => {
   });
   await page.clock.install();
   await page.goto(`${service.url}/?range=today`);
-  await expect(state(page)).toHaveText("live");
+  await quiet(page);
   await expect(today(page)).not.toHaveText("$0.00");
   await expect(page.locator(`[data-day="${morrow}"]`)).toHaveCount(0);
-  // What the stream told at first has been asked again by then.
-  await page.waitForTimeout(1_500);
   hasTurned = true;
   const asked = page.waitForRequest((request) => request.url().includes(`since=${morrow}`));
   await page.clock.fastForward("12:00:00");
   await expect(today(page)).toHaveText("$0.00");
   await expect(page.locator(`[data-day="${morrow}"]`)).toHaveCount(1);
   await asked;
+  await page.unrouteAll({ behavior: "ignoreErrors" });
 });
 
 test("all of the page and its figures are less than 300 kB", async ({ page, demo }) => {

@@ -3,6 +3,7 @@
 import type { Page } from "@playwright/test";
 import { folderName } from "../src/format";
 import { cost, figures, grouped, Ledger } from "./support/ledger";
+import { quiet } from "./support/quiet";
 import type { Service } from "./support/service";
 import { expect, test } from "./support/test";
 import { NAMES, names, ODD_MODEL } from "./support/worlds";
@@ -92,6 +93,7 @@ test("every name is shown as it is, apart from its neighbours, and whole on aski
   const sorted = bySize(PATHS);
 
   await page.goto(`${service.url}/?view=projects`);
+  await quiet(page);
   const row = page.getByRole("table", { name: "Projects", exact: true }).locator("tbody tr");
   await expect(row).toHaveCount(PATHS.length);
   expect(await isolated("tbody tr td:first-child bdi")).toEqual(expected(sorted));
@@ -128,10 +130,12 @@ test("every name is shown as it is, apart from its neighbours, and whole on aski
 
   await test.step("in the sessions, the latest calls and the tops", async () => {
     await page.goto(`${service.url}/?view=sessions`);
+    await quiet(page);
     await expect(page.locator("table.long td:nth-child(2) bdi")).toHaveCount(PATHS.length);
     const shown = await isolated("table.long td:nth-child(2) bdi");
     expect(shown).toEqual(expect.arrayContaining(expected(PATHS)));
     await page.goto(service.url);
+    await quiet(page);
     await expect(page.locator("table.top").first().locator("bdi")).toHaveCount(6);
     expect((await isolated("table.top bdi")).slice(0, 6)).toEqual(expected(sorted.slice(0, 6)));
     await expect(page.locator(".feed bdi").first()).toBeVisible();
@@ -140,6 +144,7 @@ test("every name is shown as it is, apart from its neighbours, and whole on aski
 
   await test.step("a model's, too", async () => {
     await page.goto(`${service.url}/?view=models`);
+    await quiet(page);
     const model = page.getByRole("table", { name: "Models" }).getByText(ODD_MODEL, { exact: true });
     await expect(model).toBeVisible();
     await model.hover();
@@ -150,6 +155,7 @@ test("every name is shown as it is, apart from its neighbours, and whole on aski
 test("what turns the direction round does not reach beyond its name", async ({ serve, page }) => {
   const { service } = await serve(names);
   await page.goto(`${service.url}/?view=projects`);
+  await quiet(page);
   for (const name of [NAMES.override, NAMES.isolate, NAMES.arabic, NAMES.hebrew]) {
     const row = page.locator(`tbody tr[data-key="/home/ada/${name}"]`);
     await expect(row).toBeVisible();

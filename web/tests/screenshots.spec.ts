@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import type { Page } from "@playwright/test";
 import { OFFLINE } from "./support/faults";
+import { quiet } from "./support/quiet";
 import { expect, test } from "./support/test";
 import { empty } from "./support/worlds";
 
@@ -20,24 +21,6 @@ const LOOKS = {
 /** Lists that are drawn as far as they can be seen. */
 const LONG = ["sessions", "session"];
 
-/** Waits until all that a view asks for is there. */
-async function settled(page: Page): Promise<void> {
-  await expect(page.locator(".connection")).toHaveText("live");
-  await expect(page.locator("main section").first()).toBeVisible();
-  let before = "";
-  await expect
-    .poll(
-      async () => {
-        const now = await page.locator("main").innerHTML();
-        const isSame = now === before;
-        before = now;
-        return isSame;
-      },
-      { intervals: [150] },
-    )
-    .toBe(true);
-}
-
 /** A picture of each look; a chart is drawn anew for each. */
 async function take(page: Page, name: string, isThere = true): Promise<void> {
   for (const [look, { colorScheme, ...size }] of Object.entries(LOOKS)) {
@@ -45,7 +28,7 @@ async function take(page: Page, name: string, isThere = true): Promise<void> {
     await page.setViewportSize(size);
     if (isThere && look === "narrow") {
       await page.reload();
-      await settled(page);
+      await quiet(page);
     }
     await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done))));
     await page.screenshot({
@@ -58,11 +41,11 @@ async function take(page: Page, name: string, isThere = true): Promise<void> {
 test("each view is taken", async ({ demo: { service, running }, page }) => {
   for (const view of VIEWS) {
     await page.goto(`${service.url}/?view=${view}`);
-    await settled(page);
+    await quiet(page);
     await take(page, view);
   }
   await page.goto(`${service.url}/?view=sessions&session=claude-code/${running.session}`);
-  await settled(page);
+  await quiet(page);
   await take(page, "session");
 });
 
@@ -70,7 +53,7 @@ test("an empty machine and an absent service are taken", async ({ page, serve, f
   faults.allow(OFFLINE);
   const { service } = await serve(empty);
   await page.goto(service.url);
-  await settled(page);
+  await quiet(page);
   await take(page, "empty");
   await service.stop();
   await expect(page.getByRole("alert")).toBeVisible();
@@ -84,7 +67,7 @@ test.describe("for the README", () => {
   test("the overview is taken", async ({ demo: { service }, page }) => {
     await page.emulateMedia({ reducedMotion: "reduce" });
     await page.goto(service.url);
-    await settled(page);
+    await quiet(page);
     // Down to where a row of cards ends.
     const cards = await page.locator(".two").first().boundingBox();
     const height = Math.ceil((cards?.y ?? 0) + (cards?.height ?? 0));

@@ -1,10 +1,10 @@
 // Stacked bars over time, with what the pointer is on told beside it.
 
-import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { resolved } from "../colors";
 import { axis, HEIGHT, lines, usePlot } from "./plot";
+import { Pointed, usePointed } from "./pointed";
 
 export interface Series {
   name: string;
@@ -35,29 +35,24 @@ export function StackedBars(props: Props) {
   const holder = useRef<HTMLDivElement>(null);
   const newest = useRef(props);
   newest.current = props;
-  const pointed = useSignal<{ bucket: number; left: number; isRight: boolean } | null>(null);
+  const { at, onCursor } = usePointed(holder);
   const { labels, names, series } = props;
-  const point = (bucket: number | null, left: number) => {
-    const isRight = left > (holder.current?.clientWidth ?? 0) / 2;
-    pointed.value = bucket === null ? null : { bucket, left, isRight };
-  };
   usePlot(
     holder,
     JSON.stringify([labels, series.map(({ name, color }) => [name, color])]),
     stacked(series, labels.length),
-    () => options(newest, point, () => pointed.peek()?.bucket ?? null),
+    () => options(newest, onCursor, () => at.peek()?.index ?? null),
   );
   return (
     <div class="chart">
       <div role="img" aria-label={props.title} ref={holder} style={{ minHeight: `${HEIGHT}px` }} />
-      {pointed.value && names[pointed.value.bucket] && <Pointed {...props} {...pointed.value} />}
+      <Pointed at={at}>{(bucket) => names[bucket] && <Bar {...props} bucket={bucket} />}</Pointed>
     </div>
   );
 }
 
 /** The figures of one bar. */
-function Pointed(props: Props & { bucket: number; left: number; isRight: boolean }) {
-  const { names, series, format, bucket, left, isRight } = props;
+function Bar({ names, series, format, bucket }: Props & { bucket: number }) {
   const parts = series
     .map(({ values, unpriced, ...part }) => ({
       ...part,
@@ -68,9 +63,8 @@ function Pointed(props: Props & { bucket: number; left: number; isRight: boolean
     .sort((a, b) => b.value - a.value);
   const total = parts.reduce((sum, { value }) => sum + value, 0);
   const unpriced = parts.reduce((sum, part) => sum + part.unpriced, 0);
-  const place = isRight ? { right: `calc(100% - ${left - 12}px)` } : { left: `${left + 12}px` };
   return (
-    <div class="pointed" style={place}>
+    <>
       <strong>{names[bucket]}</strong>
       <strong class="number">{format(total, unpriced)}</strong>
       {parts.map(({ name, label, color, value, unpriced }) => [
@@ -82,7 +76,7 @@ function Pointed(props: Props & { bucket: number; left: number; isRight: boolean
           {format(value, unpriced)}
         </span>,
       ])}
-    </div>
+    </>
   );
 }
 
@@ -101,7 +95,7 @@ function stacked(series: Series[], buckets: number): uPlot.AlignedData {
 
 function options(
   props: { current: Props },
-  point: (bucket: number | null, left: number) => void,
+  onCursor: (plot: uPlot) => void,
   pointed: () => number | null,
 ): Omit<uPlot.Options, "width" | "height"> {
   const { labels, series } = props.current;
@@ -141,13 +135,7 @@ function options(
       })),
     ],
     hooks: {
-      setCursor: [
-        (plot) => {
-          const { idx, left } = plot.cursor;
-          const isInside = typeof idx === "number" && left !== undefined && left >= 0;
-          point(isInside ? idx : null, isInside ? left + plot.bbox.left / devicePixelRatio : 0);
-        },
-      ],
+      setCursor: [onCursor],
       ready: [
         (plot) => {
           // A finger that has pointed at no bar yet wants to see its figures.

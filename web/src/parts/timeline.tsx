@@ -3,10 +3,13 @@
 import { useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { resolved } from "../colors";
-import { clock, moment, money } from "../format";
-import { zone } from "../today";
+import { clock, moment, money, tokens } from "../format";
+import { today, zone } from "../today";
 import type { Call } from "../types";
+import { Name } from "./basics";
+import { CallCost } from "./calls";
 import { axis, HEIGHT, lines, usePlot } from "./plot";
+import { Pointed, usePointed } from "./pointed";
 
 export function Timeline({ calls }: { calls: Call[] }) {
   const holder = useRef<HTMLDivElement>(null);
@@ -22,16 +25,24 @@ export function Timeline({ calls }: { calls: Call[] }) {
     sums,
     ordered.map(({ cost_nanousd }) => cost_nanousd ?? 0),
   ];
-  usePlot(holder, zone.value, data, () => options(zone.value));
+  const { at, onCursor } = usePointed(holder);
+  usePlot(holder, zone.value, data, () => options(zone.value, onCursor));
   return (
     <>
-      <div
-        class="chart"
-        role="img"
-        aria-label={`Cost of ${calls.length} calls over time: ${money(sum)} in all`}
-        ref={holder}
-        style={{ minHeight: `${HEIGHT}px` }}
-      />
+      <div class="chart">
+        <div
+          role="img"
+          aria-label={`Cost of ${calls.length} calls over time: ${money(sum)} in all`}
+          ref={holder}
+          style={{ minHeight: `${HEIGHT}px` }}
+        />
+        <Pointed at={at}>
+          {(index) => {
+            const call = ordered[index];
+            return call && <Told call={call} soFar={sums[index] ?? 0} />;
+          }}
+        </Pointed>
+      </div>
       <ul class="legend">
         <li>
           <i class="dot" style={{ background: "var(--series-1)" }} />
@@ -46,7 +57,30 @@ export function Timeline({ calls }: { calls: Call[] }) {
   );
 }
 
-function options(zone: string): Omit<uPlot.Options, "width" | "height"> {
+/** The figures of one call; the table of all calls has them, too. */
+function Told({ call, soFar }: { call: Call; soFar: number }) {
+  const all =
+    call.input_tokens + call.output_tokens + call.cache_read_tokens + call.cache_create_tokens;
+  return (
+    <>
+      <strong>
+        {call.day === today.value ? clock(call.ts, zone.value) : moment(call.ts, zone.value)}
+      </strong>
+      <strong class="number">
+        <CallCost of={call} />
+      </strong>
+      <span>cost so far</span>
+      <span class="number">{money(soFar)}</span>
+      <Name>{call.model}</Name>
+      <span class="number">{tokens(all)} tokens</span>
+    </>
+  );
+}
+
+function options(
+  zone: string,
+  onCursor: (plot: uPlot) => void,
+): Omit<uPlot.Options, "width" | "height"> {
   const fromZero: uPlot.Range.Function = (_, __, max) => [0, max > 0 ? max * 1.08 : 1];
   const bars = uPlot.paths.bars?.({ size: [0.6, 10], align: 0 });
   const steps = uPlot.paths.stepped?.({ align: 1 });
@@ -84,6 +118,7 @@ function options(zone: string): Omit<uPlot.Options, "width" | "height"> {
         ...(bars ? { paths: bars } : {}),
       },
     ],
+    hooks: { setCursor: [onCursor] },
   };
 }
 

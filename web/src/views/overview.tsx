@@ -50,12 +50,12 @@ export function Overview({ summary }: { summary: Summary }) {
         </PeriodCard>
         <PeriodCard title="7 days" of={summary.last_7_days} range="7d">
           {year && isPriced(summary.last_7_days) && (
-            <Change share={change(year.rows, day, 7)} than="the 7 days before" />
+            <Change share={change(year.rows, day, 7)} days={7} />
           )}
         </PeriodCard>
         <PeriodCard title="30 days" of={summary.last_30_days} range="30d">
           {year && isPriced(summary.last_30_days) && (
-            <Change share={change(year.rows, day, 30)} than="the 30 days before" />
+            <Change share={change(year.rows, day, 30)} days={30} />
           )}
         </PeriodCard>
         <PeriodCard title="This month" of={summary.month} range="month">
@@ -128,8 +128,8 @@ function Usual({ cost, of }: { cost: number; of: { cost: number; days: number } 
   );
 }
 
-/** Days that are not over yet are among them, so it is a figure so far. */
-function Change({ share, than }: { share: number | null; than: string }) {
+/** Of whole days: today, which is not over yet, would make it look like less. */
+function Change({ share, days }: { share: number | null; days: number }) {
   if (share === null) {
     return null;
   }
@@ -140,7 +140,7 @@ function Change({ share, than }: { share: number | null; than: string }) {
         {sign}
         {percent(Math.abs(share))}
       </b>{" "}
-      on {than}
+      on the {days} days before, up to yesterday
     </p>
   );
 }

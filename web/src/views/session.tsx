@@ -1,23 +1,21 @@
 // One session: its calls over time.
 
-import { useRef } from "preact/hooks";
-import { path, useApi } from "../api";
+import { useEffect, useRef } from "preact/hooks";
+import { type Answer, askAgain, path, useApi } from "../api";
 import { clock, count, counted, moment, tokens } from "../format";
 import { Cost, Link, Name, Nothing, Project, Refusal, Section, TokenKinds } from "../parts/basics";
 import { CallCost } from "../parts/calls";
 import { Timeline } from "../parts/timeline";
 import { Gap, useVisible } from "../parts/virtual";
 import { today, zone } from "../today";
-import type { Call, Figures, Page } from "../types";
+import type { Call, Figures, Page, Session } from "../types";
 
 /** The most rows of one answer: longer sessions show their newest calls. */
 const MOST = 5000;
 
 export function SessionView({ session }: { session: string }) {
   const [provider, id] = split(session);
-  const { data, problem } = useApi<Page<Call>>(
-    path("/api/v1/events", { provider, session: id, limit: MOST }),
-  );
+  const { data, problem } = useCalls(provider, id);
   const rows = data?.rows.filter((row) => row.provider === provider && row.session_id === id);
   if (problem && problem.code !== "unknown_value") {
     return <Refusal problem={problem} />;
@@ -70,6 +68,29 @@ export function SessionView({ session }: { session: string }) {
       <Calls calls={calls} />
     </>
   );
+}
+
+/** A session that so many others have overtaken has got no call since. */
+const LATEST = 20;
+
+/** The calls of a session, asked anew only once its own row has changed: other sessions work, too. */
+function useCalls(provider: string, id: string): Answer<Page<Call>> {
+  const latest = useApi<Page<Session>>(
+    path("/api/v1/marts/session", { provider, order: "-last_ts", limit: LATEST }),
+  );
+  const question = path("/api/v1/events", { provider, session: id, limit: MOST });
+  // Not before the row is known, or what comes between would be missed.
+  const calls = useApi<Page<Call>>(latest.data ? question : null, false);
+  const row = latest.data?.rows.find(({ session_id }) => session_id === id);
+  const state = latest.data && JSON.stringify(row ?? null);
+  const before = useRef<string>(undefined);
+  useEffect(() => {
+    if (before.current !== undefined) {
+      askAgain(question);
+    }
+    before.current = state;
+  }, [state]);
+  return latest.problem ? { data: undefined, problem: latest.problem } : calls;
 }
 
 /** `provider/id`; an id may have a slash itself. */

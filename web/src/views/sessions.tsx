@@ -4,7 +4,7 @@ import { type Signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { AGAIN_MS, ask, path, Refused, usage } from "../api";
 import { count, moment, tokens } from "../format";
-import { connection, onRefresh } from "../live";
+import { isThere, onRefresh } from "../live";
 import { Cost, Link, Name, NoCalls, Project, Refusal, Section } from "../parts/basics";
 import { type Column, cellClass, Head } from "../parts/table";
 import { Gap, ROW, useVisible } from "../parts/virtual";
@@ -172,8 +172,7 @@ function follow(of: string, list: Signal<List>): () => void {
   const load = async () => {
     const shown = Math.ceil((scrollY + innerHeight) / ROW / PAGE) * PAGE;
     const isFar = list.peek().of === of && shown > FOLLOWED;
-    const isLost = connection.peek() === "lost";
-    if (!isOutdated || isAsking || isOver || isFar || isLost) {
+    if (!isOutdated || isAsking || isOver || isFar || !isThere.peek()) {
       return;
     }
     [isAsking, isOutdated] = [true, false];

@@ -112,7 +112,21 @@ export function demo(home: Home): Running {
     // Each day by itself: which weekday another one is changes nothing about it.
     workDay(home, new Random(Math.imul(back + 1, 0x9e3779b1)), back, midnight - back * DAY_MS);
   }
+  blockOfNow(home, new Random(20_260_915), midnight);
   return runningSession(home, new Random(20_260_914));
+}
+
+/**
+ * Whatever else is done today: a call at nine, with which the first block begins, and work on the engine
+ * in the hour before now. So the block of now begins at two or later, and none ends while tests run.
+ */
+function blockOfNow(home: Home, random: Random, midnight: number): void {
+  const first = new Date(midnight + (9 * 60 + 5) * MINUTE_MS);
+  const latest = new Date(home.now.getTime() - 50 * MINUTE_MS);
+  for (const begun of [first, latest]) {
+    const log = new Transcript(random, "/home/ada/engine");
+    save(home, log, random, begun, talk(random, "claude", "claude-opus-5-5", 5), home.now);
+  }
 }
 
 function workDay(home: Home, random: Random, back: number, midnight: number): void {

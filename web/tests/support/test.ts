@@ -3,6 +3,7 @@ import { type BrowserContext, test as base } from "@playwright/test";
 import { demo as demoWorld, type Running } from "./demo";
 import { Faults } from "./faults";
 import { type World, ZONE } from "./home";
+import { followQuestions } from "./quiet";
 import { Service } from "./service";
 import { corpusHomes } from "./worlds";
 
@@ -66,6 +67,7 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
   faults: [
     async ({ context }: { context: BrowserContext }, use) => {
       const faults = new Faults(context);
+      followQuestions(context);
       await use(faults);
       faults.assertNone();
     },
