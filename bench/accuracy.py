@@ -125,7 +125,7 @@ def of_tallyd(home, provider):
             FROM usage_events WHERE provider = ? AND role = 'assistant'"""
         for ts, day, model, session, cost, reasoning, *use in db.execute(query, (provider,)):
             use = dict(zip(USE, use)) | {"speed": "standard"}
-            yield NS(ts=ts, day=day, model=model, session=session, cost=cost, reasoning=reasoning, use=use)
+            yield NS(ts=ts, day=day, model=model, session=session, cost=cost, reasoning=reasoning, use=use, is_sum=False)
 
 
 # ---- Claude Code as ccusage counts it
@@ -198,7 +198,7 @@ def marginal(statement):
 
 
 def as_rows(statements):
-    return [changed(s, cost=s.logged or oracle.price(s.model, s.ts, s.use, s.geo)) for s in statements]
+    return [changed(s, cost=s.logged or oracle.price(s.model, s.ts, s.use, s.geo, s.is_sum)) for s in statements]
 
 
 def steps_of_claude(home, report):
@@ -257,7 +257,7 @@ LOOKS_LIKE = {"gpt-5.3-codex-spark": "gpt-5.3-codex", "aide-gpt-5": "gpt-5"}
 
 
 def price(row, model):
-    return oracle.price(model, row.ts, row.use)
+    return oracle.price(model, row.ts, row.use, is_sum=row.is_sum)
 
 
 def token_counts(lines, thread, parent, by_last):
@@ -278,7 +278,9 @@ def token_counts(lines, thread, parent, by_last):
         before = now
         if step and any(step) and now not in copies:
             use = oracle.codex_usage(step, None)
-            rows.append(NS(ts=oracle.ts_ms(o["timestamp"]), model=model, session=thread.session, use=use))
+            is_sum = not (last and all(a <= b for a, b in zip(step, last)))
+            ts = oracle.ts_ms(o["timestamp"])
+            rows.append(NS(ts=ts, model=model, session=thread.session, use=use, is_sum=is_sum))
     return rows
 
 

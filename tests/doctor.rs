@@ -430,10 +430,18 @@ fn times_zones_prices_and_budgets_are_looked_at() {
     let home = Home::new();
     let ahead = calls(0..3).replace("2026-09", "2096-09").replace("claude-opus-5", "house-1");
     home.write(LOG, ahead);
+    // A cloud asks a price of its own.
+    let rerouted = calls(3..6).replace("claude-opus-5", "us.anthropic.claude-opus-4-6-v1:0");
+    home.write(".claude/projects/-w/cloud.jsonl", rerouted);
     home.tallyd(&["backfill"]);
     let report = doctor(&home);
     report.has("clock", "warning", &["newest event is of 2096-09-0", "timedatectl"]);
     report.has("prices", "note", &["house-1 (3 calls)", "tallyd reprice --unpriced"]);
+    report.has(
+        "prices",
+        "note",
+        &["3 calls at a price", "us.anthropic.claude-opus-4-6-v1:0 (3 calls)"],
+    );
     report.alone("clock");
     let mut elsewhere = command(&home, &[]);
     elsewhere.env("TZ", "Asia/Tokyo");

@@ -132,8 +132,9 @@ def half_up(num, den):
     return (2 * num + den) // (2 * den)
 
 
-def price(model, ts, use, geo=None):
-    """Nano-USD of one call, or None. `use` holds the four disjoint counts, w1h, searches, speed."""
+def price(model, ts, use, geo=None, is_sum=False):
+    """Nano-USD of one call, or None. `use` holds the four disjoint counts, w1h, searches, speed. Of what may be
+    the sum of several requests none is known to be long (PR 4: never compare a sum with the threshold)."""
     row = price_row(model, ts)
     if row is None:
         return None
@@ -141,7 +142,7 @@ def price(model, ts, use, geo=None):
          "w1h": use["cache_create_1h_tokens"],
          "w5m": use["cache_create_tokens"] - use["cache_create_1h_tokens"]}
     total_in = n["in"] + n["read"] + n["w5m"] + n["w1h"]
-    p = row.long if row.above and total_in > row.above else row.base   # PR 4: cliff, strictly greater
+    p = row.long if row.above and total_in > row.above and not is_sum else row.base   # PR 4: cliff, strictly greater
     factor, tier = Fraction(1), row.tiers.get(use["speed"], Fraction(1))  # no such tier -> standard
     if isinstance(tier, Fraction):
         factor *= tier                                        # combines with the long prices
@@ -245,17 +246,18 @@ def merge(statements):
     best = max(statements, key=usage_order)
     owner = min(statements, key=lambda s: (s.rank, s.side, s.born, s.session, s.cwd))
     row = NS(key=best.key, role=best.role, model=best.model, use=best.use, ts=min(s.ts for s in statements),
-             session=owner.session, project=owner.project, cost=0)
+             session=owner.session, project=owner.project, cost=0, is_sum=best.is_sum)
     if best.role == "assistant":
         row.cost = best.logged
         if row.cost is None and best.priced:
-            row.cost = price(best.model, row.ts, best.use, best.geo)
+            row.cost = price(best.model, row.ts, best.use, best.geo, best.is_sum)
     STATS["rank of stored usage", best.role, best.rank] += 1
     return row
 
 
 def statement(key, role, session, project, cwd, ts, model="", use=None, **more):
-    fields = dict(rank=0, born=0, geo="", logged=None, priced=True, side=False, mid=None, req=None, file=None, kind=role)
+    fields = dict(rank=0, born=0, geo="", logged=None, priced=True, side=False, mid=None, req=None, file=None,
+                  kind=role, is_sum=False)
     return NS(key=key, role=role, session=session, project=project, cwd=cwd, ts=ts, model=model,
               use=use or dict.fromkeys(TOKENS, 0) | {"speed": "standard"}, **(fields | more))
 
@@ -521,11 +523,11 @@ def codex_file(lines, t, parent_series, mtime):
     pending = []                           # prompts since count_ts while inherited: copied, or the first own one
     pos = users = i = 0
 
-    def emit(key, c, own_model, ts):
+    def emit(key, c, own_model, ts, is_sum=False):
         if not any(codex_usage(c, None)[k] for k in TOKENS):
             return None
         row = statement(key, "assistant", t.session, s.cwd or "codex:unknown", s.cwd, ts, side=t.sub,
-                        model=own_model or s.model, use=codex_usage(c, s.tier), priced=not foreign)
+                        model=own_model or s.model, use=codex_usage(c, s.tier), priced=not foreign, is_sum=is_sum)
         rows.append(row)
         if not row.model:
             held.append(row)                                                             # 8
@@ -650,7 +652,8 @@ def codex_file(lines, t, parent_series, mtime):
                 if runs:
                     del unmatched[runs[0][0]:runs[0][1]]
                 else:
-                    row = emit(key, step, text(p.get("model")) or text(info.get("model")), now)
+                    is_one = bool(L) and all(a <= b for a, b in zip(step, L))    # else a token_count was not logged
+                    row = emit(key, step, text(p.get("model")) or text(info.get("model")), now, not is_one)
                     recent = (row, step) if row else recent
         i += 1
     for row in held:
@@ -1623,8 +1626,8 @@ def self_test():
         use = dict(zip(TOKENS, (i, o, r, w5 + w1, w1, 0, web))) | {"speed": speed}
         return price(model, ts_ms(day), use, geo)
 
-    def cx(model, i, cached, o, write=0, think=0, tier=None, day="2026-09-01T00:00:00Z"):
-        return price(model, ts_ms(day), codex_usage((i, cached, write, o, think), tier))
+    def cx(model, i, cached, o, write=0, think=0, tier=None, day="2026-09-01T00:00:00Z", is_sum=False):
+        return price(model, ts_ms(day), codex_usage((i, cached, write, o, think), tier), is_sum=is_sum)
 
     one = dict(i=10, o=500, w5=2000, w1=8000, r=100000)
     six = dict(i=16, o=2621, w5=48454, r=226784)
@@ -1642,6 +1645,7 @@ def self_test():
         ("10b", cx("gpt-5.5", 120000, 100000, 2000, tier="fast"), ".525"),
         ("11a", cx("gpt-5.5", 272000, 200000, 1000), ".49"),
         ("11b", cx("gpt-5.5", 272001, 200000, 1000), ".96501"),
+        ("11b of several requests", cx("gpt-5.5", 272001, 200000, 1000, is_sum=True), ".490005"),
         ("12a", cx(*sol), ".076"), ("12b", cx(*sol, day="2026-08-20T00:00:00Z"), ".1"),
         ("13", cx("gpt-5-codex", 1000, 1000, 0), ".000125"),
         ("14", cc("claude-opus-4-1-20250805", 1000, 100), ".0225"),

@@ -64,6 +64,11 @@ fn copilot_is_followed_in_its_store_and_where_there_is_none_in_its_journals() {
     assert_eq!(followed.tokens(), 10 * 1_000 + 55 + 180 + 70);
     let cost = "SELECT sum(cost_nanousd) FROM usage_events WHERE cost_source = 'live'";
     assert_eq!(integer(&followed.db, cost), 250_000_000);
+    // A session's million tokens are no request of a million.
+    journal(OLD, &[shutdown("e4", 180 + 1_000_000, 70 + 10_000)]);
+    followed.see(13);
+    let cost = "SELECT sum(cost_nanousd) FROM usage_events WHERE cost_source = 'estimated'";
+    assert_eq!(integer(&followed.db, cost), 2_650_000_000);
     store.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM").unwrap();
     drop(store);
     wait_closed(&folder.join("session-store.db"));

@@ -200,3 +200,18 @@ fn every_column_of_the_database_stands_in_the_chapter_and_the_other_way_round() 
     }
     assert_eq!(told, there, "by table, in the order of the database");
 }
+
+/// A name that says less than the model behind it.
+#[test]
+fn every_name_whose_price_is_an_estimate_stands_in_the_chapter() {
+    let book = std::fs::read_to_string(top().join("config/prices.toml")).unwrap();
+    let page = std::fs::read_to_string(top().join("docs/accuracy.md")).unwrap();
+    let estimates = page.split("## Which prices are estimates").nth(1).unwrap();
+    let estimates = estimates.split("\n## ").next().unwrap();
+    let rows = book.lines().filter(|line| line.contains("estimated = true"));
+    let names: BTreeSet<_> = rows.map(|row| row.split('"').nth(1).unwrap()).collect();
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
+        assert!(estimates.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -118,7 +118,7 @@ impl Quality {
         match self {
             Self::PerCall => "per call",
             Self::PerTurn => "per turn",
-            Self::Cumulative => "cumulative",
+            Self::Cumulative => "cumulative (sums of calls)",
             Self::CostOnly => "cost only",
             Self::Estimated => "estimated",
         }

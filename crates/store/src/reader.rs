@@ -254,6 +254,17 @@ impl Reader {
         self.read(marts::unpriced_models)
     }
 
+    /// Models of calls whose price is an estimate, and how many calls, the most first. Looks at every
+    /// row: no table counts them.
+    pub fn estimated_models(&self) -> Result<Vec<(String, i64)>, ReadError> {
+        const ESTIMATED: &str = "SELECT model, count(*) FROM usage_events
+            WHERE other_cost_source = 'estimated' GROUP BY model ORDER BY 2 DESC, 1";
+        self.read(|db| {
+            let mut models = db.prepare_cached(ESTIMATED)?;
+            models.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
     /// The newest position in the log of events.
     pub fn seq(&self) -> Result<i64, ReadError> {
         self.read(meta::seq)

@@ -11,7 +11,7 @@ use crate::row;
 
 /// What of a session's usage so far is not stored yet, as the statement of one call; `None` if that
 /// is nothing. A row that the statement has become before keeps what it holds: nothing new is said by
-/// counters that stand as they stood then.
+/// counters that stand as they stood then, but that they add up several requests.
 ///
 /// The cells must know of all rows: `moves` are applied.
 pub(crate) fn rest(
@@ -22,6 +22,9 @@ pub(crate) fn rest(
     let mut rest = statement.clone();
     if let Some(stored) = row::find_by_key(db, &statement.key)? {
         rest.usage = stored.event.usage;
+        if statement.usage.flags.contains(Flags::SUM) {
+            rest.usage.flags.insert(Flags::SUM);
+        }
         return Ok(Some(rest));
     }
     std::mem::take(moves).flush(db)?;

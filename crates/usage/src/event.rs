@@ -100,7 +100,8 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Input of the whole request, cached or not: what long-context thresholds are compared with.
+    /// Input of the whole request, cached or not: what long-context thresholds are compared with,
+    /// unless it adds up several requests.
     pub fn prompt(&self) -> u64 {
         self.input.saturating_add(self.cache_read).saturating_add(self.cache_create)
     }
@@ -212,11 +213,14 @@ impl Flags {
     /// No doubt, and in no row: the record names no model, and the model is the one that is set when
     /// it is read. The first one that was stored stays.
     pub const MODEL_AS_SET: Self = Self(16);
+    /// The record may add up several requests: nothing says how long any of them was.
+    pub const SUM: Self = Self(32);
 
-    const NAMES: [(Self, &'static str); 3] = [
+    const NAMES: [(Self, &'static str); 4] = [
         (Self::CLAMPED, "clamped"),
         (Self::TS_GUESSED, "ts_guessed"),
         (Self::ESTIMATED, "estimated"),
+        (Self::SUM, "sum"),
     ];
 
     pub fn insert(&mut self, other: Self) {

@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn usage() -> impl Strategy<Value = Usage> {
-        let flags = select(vec!["clamped", "ts_guessed", "estimated"]);
+        let flags = select(vec!["clamped", "ts_guessed", "estimated", "sum"]);
         (
             text(&[Usage::UNKNOWN_MODEL, "a", "z"]),
             select(vec![Speed::Standard, Speed::Fast]),

@@ -132,7 +132,7 @@ mod tests {
                 "state": "found",
                 "quality": [
                     {"id": "per_call", "description": "per call"},
-                    {"id": "cumulative", "description": "cumulative"},
+                    {"id": "cumulative", "description": "cumulative (sums of calls)"},
                 ],
                 "roots": [
                     {"path": "/home/ada/.codex", "state": "found"},

@@ -23,7 +23,7 @@ use crate::vscode::{self, Place};
 use crate::{Env, Provider, Storage};
 
 const ID: &str = "cline";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The extension, as VS Code calls it.
 const EXTENSION: &str = "saoudrizwan.claude-dev";

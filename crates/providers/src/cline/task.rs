@@ -21,6 +21,8 @@ pub(super) struct Task;
 
 /// The entry that says what deleted ones used.
 const DELETED: &str = "deleted_api_reqs";
+/// The entry that says what a subagent has used for what it was told to do.
+const SUBAGENT: &str = "subagent_usage";
 
 /// What is known of a task that was read before.
 #[derive(Default, Serialize, Deserialize)]
@@ -96,9 +98,7 @@ impl<'r> Reader<'r> {
         };
         let counted = match entry.said() {
             // The oldest versions state in an entry of its own that a request has ended.
-            Some("api_req_started" | "api_req_finished" | "subagent_usage" | DELETED) => {
-                self.call(&entry)
-            }
+            Some("api_req_started" | "api_req_finished" | SUBAGENT | DELETED) => self.call(&entry),
             Some("task" | "user_feedback") => self.prompt(&entry),
             // What the task is, as the oldest versions say it.
             Some("text") if is_first => self.prompt(&entry),
@@ -121,6 +121,9 @@ impl<'r> Reader<'r> {
         let Request { figures, .. } = read_request(&text)?;
         let mut flags = Flags::default();
         let tokens = figures.tokens(&mut flags)?;
+        if matches!(entry.say.as_deref(), Some(SUBAGENT | DELETED)) {
+            flags.insert(Flags::SUM);
+        }
         // Zero is what the agent writes for a model whose price it does not know.
         let cost = figures.cost.and_then(nanousd);
         if tokens.total() == 0 && cost.is_none() {

@@ -45,6 +45,11 @@ impl Rows {
             .collect()
     }
 
+    /// Whether each call may be several.
+    fn sums(&self) -> Vec<bool> {
+        self.in_order(Role::Assistant).map(|call| call.usage.flags.contains(Flags::SUM)).collect()
+    }
+
     fn only(&self, role: Role) -> &UsageEvent {
         let events: Vec<_> = self.in_order(role).collect();
         assert_eq!(events.len(), 1, "{self:?}");
@@ -242,6 +247,7 @@ fn deleted_requests_count_for_a_reader_that_has_not_counted_them() {
     let cleared = task(&[deleted(60, 1_000)]);
     let rows = read_saves(TASK, &[&edited, &again, &cleared]);
     assert_eq!(rows.calls(), ["100+1 r0 w0", "500+1 r0 w0", "400+1 r0 w0"]);
+    assert_eq!(rows.sums(), [false, true, false]);
 }
 
 #[test]
@@ -266,6 +272,7 @@ fn what_subagents_used_and_what_the_oldest_versions_end_with_is_counted() {
         &Files::default(),
     );
     assert_eq!(rows.calls(), ["7+1 r0 w0", "8+1 r0 w0"]);
+    assert_eq!(rows.sums(), [true, false], "a subagent makes many requests");
 }
 
 // ---- figures

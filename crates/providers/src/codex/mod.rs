@@ -32,7 +32,7 @@ use crate::record::Json;
 use crate::{Appended, Around, Env, ParseLine, Provider, Storage};
 
 const ID: &str = "codex";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Codex CLI, and every editor or app that drives it.
 pub(crate) struct Codex;

@@ -271,6 +271,8 @@ impl Rollout {
         let Some(counts) = step.map(|s| s.of_one_call(&mut flags)).filter(|s| !s.is_zero()) else {
             return;
         };
+        // Counters between two of them may not have been logged.
+        let is_sum = !last.is_some_and(|last| last.covers(counts));
         if self.state.unmatched.take(counts) {
             self.state.recent = None;
             return;
@@ -281,7 +283,8 @@ impl Rollout {
         let key = thread.key("tc", &total.map(Counts::key).or(line).unwrap_or_default());
         self.state.recent = Some((key.clone(), counts));
         let is_clamped = is_clamped || flags.contains(Flags::CLAMPED);
-        self.call(self.new_call(key, at, counts, is_clamped), model, out);
+        let call = Call { is_sum, ..self.new_call(key, at, counts, is_clamped) };
+        self.call(call, model, out);
     }
 
     /// Whether this `last_token_usage` was the previous one too, a moment ago.
@@ -351,7 +354,8 @@ impl Rollout {
 
     fn new_call(&self, key: Box<str>, at: Moment, counts: Counts, is_clamped: bool) -> Call {
         let State { cwd, tier, .. } = &self.state;
-        Call { key, at, counts, is_clamped, cwd: cwd.clone(), tier: tier.clone() }
+        let (cwd, tier) = (cwd.clone(), tier.clone());
+        Call { key, at, counts, is_clamped, is_sum: false, cwd, tier }
     }
 
     fn call(&mut self, call: Call, model: Option<Arc<str>>, out: &mut Parsed) {

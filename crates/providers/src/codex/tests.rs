@@ -853,6 +853,34 @@ fn totals_may_exceed_what_a_call_can_use() {
     check(&started(&lines), &["tc 1000", "tc 100", "tc 50"]);
 }
 
+/// Where a counter was not logged, the next one has grown by two calls.
+#[test]
+fn a_step_that_is_larger_than_the_last_call_may_be_several() {
+    let is_sum = |lines: &[String]| -> Vec<(u64, bool)> {
+        let rows = rows_of(&started(lines), None);
+        let describe =
+            |row: &&UsageEvent| (row.usage.tokens.total(), row.usage.flags.contains(Flags::SUM));
+        rows.in_order().iter().map(describe).collect()
+    };
+    let lines = [count(1000, 200, 200), count(9000, 500, 150), count(19000, 600, 100)];
+    assert_eq!(is_sum(&lines), [(200, false), (300, true), (100, false)]);
+    // A restart in between, and a call that waits for its model.
+    assert_eq!(
+        is_sum(&[count(1000, 200, 200), total_only(9000, 300)]),
+        [(200, false), (100, true)]
+    );
+    let held = [count(1000, 200, 200), count(9000, 500, 150), context(9500, "gpt-5.5")];
+    let rows = rows_in_two(&[vec![thread(0, "T", "")], held.to_vec()].concat(), 3);
+    let flags: Vec<_> =
+        rows.in_order().iter().map(|row| row.usage.flags.contains(Flags::SUM)).collect();
+    assert_eq!((rows.models(), flags), (vec!["gpt-5.5"; 2], vec![false, true]));
+    // What the call states of itself, where totals start over or an ancestor's are part of them.
+    assert_eq!(is_sum(&[count(1000, 900, 900), count(9000, 400, 30)]), [(900, false), (30, false)]);
+    assert_eq!(is_sum(&[count(1000, 900, 60)]), [(60, false)]);
+    // A record is one call.
+    assert_eq!(is_sum(&[record(1000, "T", "r", 300), total_only(1100, 300)]), [(300, false)]);
+}
+
 #[test]
 fn a_series_without_totals_counts_what_each_call_states() {
     let last = |ms, input| info(ms, &format!(r#"{{"last_token_usage":{}}}"#, usage(input)));

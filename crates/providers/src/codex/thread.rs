@@ -35,6 +35,9 @@ pub(super) struct Call {
     pub(super) counts: Counts,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_clamped: bool,
+    /// It may be several, of which only the totals are known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_sum: bool,
     /// The directory of its turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cwd: Option<Arc<str>>,
@@ -77,6 +80,9 @@ impl Thread {
         let mut flags = call.at.flags();
         if call.is_clamped {
             flags.insert(Flags::CLAMPED);
+        }
+        if call.is_sum {
+            flags.insert(Flags::SUM);
         }
         UsageEvent {
             key: EventKey::stored(&call.key),

@@ -169,6 +169,7 @@ impl Journal {
                 out.skips.add(Skip::Replayed);
             } else {
                 let cost = now.cost_since(earlier);
+                flags.insert(Flags::SUM);
                 let usage = usage(model.into(), tokens, cost, flags);
                 out.events.push(self.event(line, key, Role::Assistant, usage));
             }

@@ -29,7 +29,7 @@ use self::store::Store;
 use crate::{Appended, Around, Env, ParseLine, Provider, Quality, Storage};
 
 const ID: &str = "github-copilot";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The project of sessions that name no directory.
 const NO_DIRECTORY: &str = "github-copilot:unknown";

@@ -226,6 +226,15 @@ fn edge_02_of_cumulative_counters_the_difference_counts() {
 }
 
 #[test]
+fn counters_add_up_requests_and_a_row_of_the_store_is_one() {
+    let is_sum = |rows: &Rows| -> Vec<bool> {
+        rows.calls().iter().map(|call| call.usage.flags.contains(Flags::SUM)).collect()
+    };
+    assert_eq!(is_sum(&alone(&[left("a", 100, 50), left("b", 180, 70)])), [true, true]);
+    assert_eq!(is_sum(&stored(&[call("S", 100, 50)])), [false]);
+}
+
+#[test]
 fn edge_03_counters_that_shrink_start_over() {
     let rows = alone(&[left("a", 180, 70), left("b", 30, 5)]);
     assert_eq!(rows.counts(), [(180, 70), (30, 5)]);

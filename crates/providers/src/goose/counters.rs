@@ -183,6 +183,7 @@ impl Turn<'_> {
         if tokens.total() == 0 {
             return Ok(Err(Skip::NoUsage));
         }
+        flags.insert(Flags::SUM);
         let time = if changed == 0 { Count::Absent } else { Count::Is(changed) };
         let ts_ms = self.time_ms(time, &mut flags);
         let [input, output, read, write] = stated;

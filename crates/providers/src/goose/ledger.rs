@@ -126,6 +126,7 @@ impl Turn<'_> {
             return Ok(Err(Skip::NoUsage));
         }
         flags.insert(Flags::SESSION_SO_FAR);
+        flags.insert(Flags::SUM);
         let model = request.model.as_deref();
         Ok(Ok(session.call(&request.key(id), ts_ms, model, (tokens, flags), None)))
     }

@@ -28,7 +28,7 @@ use crate::record::{Count, MAX_TIME_MS};
 use crate::{Database, DatabaseError, Env, Parsed, Progress, Provider, Storage, Surroundings};
 
 const ID: &str = "goose";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The folder of the database, and the database.
 const SESSIONS: &str = "sessions";

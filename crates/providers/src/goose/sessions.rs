@@ -31,7 +31,9 @@ pub(super) struct Session {
     model: Option<String>,
     /// Who serves the model, as the agent calls them.
     vendor: Option<Arc<str>>,
-    /// Another agent makes the calls, and its own log of them is read.
+    /// Another agent makes the calls: one request to it may be many to its model.
+    is_of_agent: bool,
+    /// That is so, and its own log of them is read.
     pub(super) is_told_elsewhere: bool,
     source_id: i64,
 }
@@ -43,9 +45,12 @@ impl Session {
         key: &str,
         ts_ms: i64,
         model: Option<&str>,
-        (tokens, flags): (Tokens, Flags),
+        (tokens, mut flags): (Tokens, Flags),
         logged_cost_nanousd: Option<i64>,
     ) -> UsageEvent {
+        if self.is_of_agent {
+            flags.insert(Flags::SUM);
+        }
         let model = model.or(self.model.as_deref()).unwrap_or(Usage::UNKNOWN_MODEL);
         let vendor = self.vendor.clone();
         let usage = Usage { vendor, tokens, logged_cost_nanousd, flags, ..Usage::of(model) };
@@ -129,6 +134,7 @@ impl<'a> Sessions<'a> {
             is_typed: true,
             model: None,
             vendor: None,
+            is_of_agent: false,
             is_told_elsewhere: false,
             source_id: self.source.id,
         }
@@ -146,6 +152,7 @@ impl<'a> Sessions<'a> {
             text(row.get_ref(2)?).is_some() || matches!(kind.as_deref(), Some("sub_agent"));
         let vendor = text(row.get_ref(3)?);
         let inner = vendor.as_deref().and_then(inner_agent);
+        session.is_of_agent = inner.is_some();
         session.is_told_elsewhere = inner.is_some_and(|inner| self.around.reads(inner));
         session.vendor = vendor.map(Arc::from);
         session.model = match row.get_ref(4)? {

@@ -240,7 +240,7 @@ fn edge_06_what_is_carried_forward_is_the_session_so_far() {
     // The counters' cost may be that of a part, at prices without caches.
     assert_eq!(event.usage.logged_cost_nanousd, None);
     assert_eq!(&*event.usage.model, "claude-sonnet-4");
-    assert!(!is_so_far(call));
+    assert!(call.usage.flags.is_empty());
     // A version without a ledger went on with the session: what it added comes with what the ledger
     // had before, of which the caches were larger than the input once.
     world.request("s", [10, 1, 30, 0], &[]);
@@ -253,6 +253,7 @@ fn edge_06_what_is_carried_forward_is_the_session_so_far() {
 fn so_far_flags() -> Flags {
     let mut flags = Flags::default();
     flags.insert(Flags::SESSION_SO_FAR);
+    flags.insert(Flags::SUM);
     flags
 }
 
@@ -272,13 +273,13 @@ fn edge_08_of_counters_the_difference_counts_and_at_first_sight_all() {
     world.counters("s", 1_000, 100, "2026-05-01 09:00:00");
     let first = world.read_one();
     assert_eq!((tokens(&first), first.ts_ms), ([1_000, 100, 0, 0], UPDATED_MS));
-    assert!(is_so_far(&first), "it may be stored already");
+    assert_eq!(first.usage.flags, so_far_flags(), "it may be stored already");
     assert_eq!(first.usage.logged_cost_nanousd, None);
     assert!(world.read().is_empty());
     world.counters("s", 1_500, 120, "2026-05-01 09:00:10");
     let added = world.read_one();
     assert_eq!((tokens(&added), added.ts_ms), ([500, 20, 0, 0], UPDATED_MS + 10_000));
-    assert!(!is_so_far(&added));
+    assert_eq!(added.usage.flags, Flags::SUM, "however many requests that was");
     // Nothing was used where only the session's name has changed.
     world.set("s", &[("updated_at", "'2026-05-02 09:00:00'")]);
     assert!(world.read().is_empty());
@@ -405,6 +406,10 @@ fn edge_14_calls_of_another_agent_are_left_to_its_own_log() {
             }
             let read = world.read();
             assert_eq!(read.len(), if reads { 0 } else { 2 }, "{inner}");
+            for event in &read {
+                let is_sum = event.usage.flags.contains(Flags::SUM);
+                assert_eq!(is_sum, event.role == Role::Assistant, "it asks as often as it takes");
+            }
             let skipped = world.skips.0.get(&Skip::Replayed).copied();
             assert_eq!(skipped, reads.then_some(1));
             assert_eq!(world.read().len(), 0);
@@ -416,7 +421,7 @@ fn edge_14_calls_of_another_agent_are_left_to_its_own_log() {
     world.around.0 = &["claude-code", "codex"];
     world.session("s", &[("provider_name", "'chatgpt_codex'")]);
     world.request("s", [100, 10, 0, 0], &[]);
-    assert_eq!(world.read().len(), 1);
+    assert!(world.read_one().usage.flags.is_empty());
 }
 
 #[test]

@@ -18,6 +18,9 @@ type Text<'a> = Option<Cow<'a, str>>;
 const LOCAL_API: &str = "openclaw-transcript";
 const LOCAL_MODELS: [&str; 2] = ["delivery-mirror", "gateway-injected"];
 
+/// How it asks another agent, which makes as many calls for an answer as it needs.
+const AGENTS_API: &str = "cli";
+
 /// How that is called which notes what Codex has answered.
 const CODEX_NOTE: &str = "codex-app-server";
 
@@ -166,6 +169,9 @@ impl<'a> Event<'a> {
         }
         let mut flags = Flags::default();
         let tokens = figures.tokens(&mut flags)?;
+        if message.is_of_agent() {
+            flags.insert(Flags::SUM);
+        }
         if tokens.total() == 0 && figures.cost_nanousd.is_none() {
             return Err(Skip::NoUsage);
         }
@@ -273,6 +279,11 @@ impl<'a> Message<'a> {
     fn is_local(&self) -> bool {
         self.api.as_deref() == Some(LOCAL_API)
             || self.model.as_deref().is_some_and(|model| LOCAL_MODELS.contains(&model))
+    }
+
+    /// Whether it is what another agent has answered.
+    fn is_of_agent(&self) -> bool {
+        self.is_codex() || self.api.as_deref() == Some(AGENTS_API)
     }
 
     /// Whether it notes what Codex has answered.

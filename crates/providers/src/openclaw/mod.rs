@@ -52,7 +52,7 @@ pub(crate) struct OpenClaw;
 /// Bumped when parsing changes. Its sources are read again when Codex's are, because some are
 /// Codex's.
 fn version() -> u32 {
-    const OWN: u32 = 1;
+    const OWN: u32 = 2;
     OWN + Codex.version()
 }
 

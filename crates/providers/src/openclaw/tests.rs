@@ -284,6 +284,15 @@ fn what_codex_has_answered_counts_from_its_own_log_where_that_is_read() {
     assert_eq!(parse_in(FILE, &[call("a", &other)], &its_own).events.len(), 1);
 }
 
+/// Claude Code, Codex and others ask their models as often as it takes.
+#[test]
+fn what_another_agent_has_answered_may_be_several_calls() {
+    let row = CALL.replace(" |", " sum |");
+    let cli = json!({"message": {"api": "cli"}});
+    check(&[header(&json!({})), call("a", &cli)], &[&row]);
+    check(&[header(&json!({})), note("a")], &[&row]);
+}
+
 #[test]
 fn codex_logs_are_read_as_those_of_codex() {
     let path = format!(

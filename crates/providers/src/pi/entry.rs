@@ -247,9 +247,12 @@ impl<'a> Figures<'a> {
 
     pub(super) fn tokens(&self, flags: &mut Flags) -> Result<Tokens, Skip> {
         let [input, output, cache_read, cache_create] = self.counts(flags)?;
-        let Orchestration { input: more_in, output: more_out, cache_read: more_read } =
-            self.orchestration;
-        let output = output + more_out.clamped(flags)?;
+        let more = self.orchestration.counts(flags)?;
+        if more != [0; 3] {
+            flags.insert(Flags::SUM);
+        }
+        let [more_in, more_out, more_read] = more;
+        let output = output + more_out;
         let mut part = |stated: Count, whole: u64| {
             let stated = stated.informative(flags);
             if stated > whole {
@@ -260,9 +263,9 @@ impl<'a> Figures<'a> {
         let cache_create_1h = part(self.cache_create_1h, cache_create);
         let reasoning = part(self.reasoning, output);
         Ok(Tokens {
-            input: input + more_in.clamped(flags)?,
+            input: input + more_in,
             output,
-            cache_read: cache_read + more_read.clamped(flags)?,
+            cache_read: cache_read + more_read,
             cache_create,
             cache_create_1h,
             reasoning,
@@ -301,5 +304,14 @@ impl Orchestration {
             Ok(())
         })?;
         Ok(this)
+    }
+
+    /// Input, output and cache reads.
+    fn counts(&self, flags: &mut Flags) -> Result<[u64; 3], Skip> {
+        Ok([
+            self.input.clamped(flags)?,
+            self.output.clamped(flags)?,
+            self.cache_read.clamped(flags)?,
+        ])
     }
 }

@@ -24,7 +24,7 @@ use crate::{Appended, Around, Env, ParseLine, Provider, Storage};
 pub(crate) struct Pi;
 
 const ID: &str = "pi";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Folders in the home folder, and how the variables begin that move what is in them.
 const AGENTS: [(&str, &str); 5] = [

@@ -298,7 +298,7 @@ fn parts_of_counts_are_told_in_both_spellings_and_never_larger_than_the_whole() 
             "aaaa+2 in 1 out 50 write 40 write_1h 10 think 30 cost 10000000",
             "aaaa+3 in 1 out 50 write 40 write_1h 40 think 50 cost 10000000 clamped",
             "aaaa+4 in 1 out 50 write 40 search 2 cost 10000000 clamped",
-            "aaaa+5 in 6 out 56 read 7 write 40 cost 10000000",
+            "aaaa+5 in 6 out 56 read 7 write 40 cost 10000000 sum",
             "aaaa+6 out 50 write 40 clamped",
         ]
     );

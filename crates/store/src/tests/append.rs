@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use rusqlite::types::Value;
 use usage::pricing::PriceBook;
-use usage::{Batch, EventKey, Flags, Owner, Role, Speed, Tokens, Usage, UsageEvent};
+use usage::{Batch, CostSource, EventKey, Flags, Owner, Role, Speed, Tokens, Usage, UsageEvent};
 
 use super::{Memory, NOW_MS, batch, cases, checkpoint, event, prompt, rows, value};
 use crate::events::Tally;
@@ -346,6 +346,32 @@ fn a_session_so_far_that_is_stated_again_adds_nothing_however_much_came_after_it
     assert_eq!(memory.sums(), (1_500, 40));
 }
 
+/// What an older parser took for one long request, and two that came after it.
+#[test]
+fn a_newer_parser_that_knows_a_row_for_a_sum_corrects_its_price_and_nothing_else() {
+    let mut memory = Memory::new("UTC");
+    let sum = |input| {
+        let mut event = so_far(input, 0);
+        event.usage.flags.insert(Flags::SUM);
+        event
+    };
+    memory.append([batch([so_far(300_000, 0)])]);
+    memory.append([batch([so_far(700_000, 0)])]);
+    let stored = |memory: &Memory| {
+        let stored = memory.stored("so far:700000:0").unwrap();
+        (stored.event.usage.tokens.input, stored.cost_nanousd, stored.cost_source)
+    };
+    assert_eq!(stored(&memory), (400_000, Some(4_000_000_000), CostSource::RateCard));
+    let newer = || of_source(1, 2, vec![sum(700_000)]);
+    assert!(memory.append([Batch { amends: true, ..newer() }]).changed());
+    assert_eq!(stored(&memory), (400_000, Some(2_000_000_000), CostSource::Estimated));
+    assert!(!memory.append([Batch { amends: true, ..newer() }]).changed());
+    // A part of a session is a sum like the whole.
+    memory.append([batch([sum(1_000_000)])]);
+    let part = memory.stored("so far:1000000:0").unwrap();
+    assert_eq!((part.event.usage.tokens.input, part.cost_source), (300_000, CostSource::Estimated));
+}
+
 #[test]
 fn a_cost_so_far_is_stored_as_what_was_added_to_it() {
     let mut memory = Memory::new("UTC");
@@ -510,7 +536,7 @@ fn any_statement() -> impl Strategy<Value = UsageEvent> {
         count(),
         extras,
         option::of(0..3_i64),
-        vec(select(&["clamped", "ts_guessed", "estimated"][..]), 0..3),
+        vec(select(&["clamped", "ts_guessed", "estimated", "sum"][..]), 0..3),
     );
     (0..5_u8, 0..3_i64, 0..3_u8, owner, usage).prop_map(|(key, ts, copy_rank, owner, usage)| {
         let (session_id, project, is_sidechain, account, agent, client, source_id) = owner;

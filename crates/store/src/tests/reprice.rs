@@ -201,3 +201,32 @@ fn h31_what_was_interrupted_is_finished_by_the_next_one() {
     assert_eq!(value::<i64>(&store.db, sum), end * 300_000);
     assert!(store.reader().unwrap().check(9).unwrap().is_sound());
 }
+
+/// What a row adds up does not show in its counts.
+#[test]
+fn a_sum_of_requests_is_priced_anew_as_one() {
+    let home = Home::new();
+    let mut sum = event("sum");
+    sum.usage.flags.insert(Flags::SUM);
+    let mut store = with_prices(&home, book("gpt-5.5", "1"));
+    store.append(&mut [batch([event("call"), sum])]).unwrap();
+    let expect = [("call", Some(100_000), "rate_card"), ("sum", Some(100_000), "rate_card")];
+    store.refresh().unwrap();
+    check_costs(&store, &expect);
+    drop(store);
+    let long = r#"version = "v3"
+        first_party = ["openai"]
+        [[prices.openai]]
+        model = "gpt-5.5"
+        in = "3"
+        out = "0"
+        [[prices.openai]]
+        model = "gpt-5.5"
+        above = 99
+        in = "40"
+        out = "0""#;
+    let mut store = with_prices(&home, Arc::new(PriceBook::parse(long).unwrap()));
+    assert_eq!(store.reprice(&Which::default(), |_, _| {}).unwrap().changed, 2);
+    let expect = [("call", Some(4_000_000), "rate_card"), ("sum", Some(300_000), "estimated")];
+    check_costs(&store, &expect);
+}

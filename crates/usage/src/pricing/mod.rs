@@ -494,6 +494,30 @@ mod tests {
         check(&priority, "0.15505", RateCard);
     }
 
+    /// Twenty requests of 50,000 tokens are none of 272,001.
+    #[test]
+    fn a_sum_of_requests_is_priced_as_short_ones_and_estimated_where_one_may_be_long() {
+        let sum = |event| with(event, |usage: &mut Usage| usage.flags.insert(Flags::SUM));
+        check(&now("gpt-5.4", plain(1_000_000, 0, 10_000)), "5.225", RateCard);
+        check(&sum(now("gpt-5.4", plain(1_000_000, 0, 10_000))), "2.65", Estimated);
+        check(&sum(now("gpt-5.4", plain(200_000, 72_001, 0))), "0.51800025", Estimated);
+        // None of them can have been long.
+        check(&sum(now("gpt-5.4", plain(200_000, 72_000, 0))), "0.518", RateCard);
+        // The first of several thresholds.
+        check(&sum(now("qwen3-coder-plus", plain(32_001, 0, 0))), "0.032001", Estimated);
+        // A model, a day and a speed without a long price.
+        check(&sum(now("gpt-5.2", plain(1_000_000, 0, 0))), "1.75", RateCard);
+        let tokens = plain(1_000_000, 0, 0);
+        check(&sum(call("claude-sonnet-4-6", "2026-03-12", tokens)), "3.0", Estimated);
+        check(&sum(call("claude-sonnet-4-6", "2026-03-13", tokens)), "3.0", RateCard);
+        check(&sum(fast(now("gpt-5.4", tokens))), "5.0", RateCard);
+        check(&sum(fast(now("gpt-6.1-sol", tokens))), "4.0", Estimated);
+        let flex = with(now("gpt-5.4", tokens), |usage| usage.speed = Speed::Flex);
+        check(&sum(flex), "1.25", Estimated);
+        let logged = with(now("gpt-5.4", tokens), |usage| usage.logged_cost_nanousd = Some(7));
+        assert_eq!(PriceBook::builtin().price(&sum(logged)).source, CostSource::Live);
+    }
+
     #[test]
     fn a_speed_without_a_price_is_estimated_at_the_standard_price() {
         check(&fast(now("claude-fable-5", plain(1_000, 0, 0))), "0.01", Estimated);

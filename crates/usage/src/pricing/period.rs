@@ -1,6 +1,6 @@
 //! What holds from a day on, and what a call costs by it.
 
-use crate::{Speed, Tokens, Usage};
+use crate::{Flags, Speed, Tokens, Usage};
 
 /// A factor of one. Factors are integers in millionths.
 pub(super) const ONE: u64 = 1_000_000;
@@ -43,7 +43,7 @@ pub(super) struct Band {
 }
 
 /// In 1e-12 USD per token, which is 1e-6 USD per million tokens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rates {
     pub(super) input_picousd: u64,
     pub(super) read_picousd: u64,
@@ -61,13 +61,15 @@ pub(super) struct Quote {
 impl Period {
     pub(super) fn quote(&self, usage: &Usage) -> Quote {
         let prompt = usage.tokens.prompt();
-        let standard = self.band(Speed::Standard, prompt).unwrap_or(&self.base);
-        let (rates, factor, is_estimate) =
-            match (self.band(usage.speed, prompt), self.factor(usage.speed)) {
-                (Some(rates), _) => (rates, ONE, false),
-                (None, Some(factor)) => (standard, factor, false),
-                (None, None) => (standard, ONE, true),
-            };
+        let (rates, factor, is_estimate) = if usage.flags.contains(Flags::SUM) {
+            // Each request is as long as it is by itself. Only where all of them together are no
+            // longer than a threshold is it certain that none was.
+            let (rates, factor, is_estimate) = self.rates(usage.speed, 0);
+            let may_cost_more = self.rates(usage.speed, prompt).0 != rates;
+            (rates, factor, is_estimate || may_cost_more)
+        } else {
+            self.rates(usage.speed, prompt)
+        };
         let us = if usage.geo.as_deref() == Some("us") { self.us } else { ONE };
         let one = u128::from(ONE);
         // Two factors in millionths make this 1e-24 USD: still exact, and rounded only once.
@@ -79,6 +81,17 @@ impl Period {
         let searches = u128::from(usage.web_search_requests).saturating_mul(search);
         let cost_nanousd = div_half_up(tokens.saturating_add(searches), 1000 * one * one);
         Quote { cost_nanousd: i64::try_from(cost_nanousd).unwrap_or(i64::MAX), is_estimate }
+    }
+
+    /// Rates for a speed and this much input, a factor that goes with them, and whether that is only
+    /// roughly so.
+    fn rates(&self, speed: Speed, prompt: u64) -> (&Rates, u64, bool) {
+        let standard = self.band(Speed::Standard, prompt).unwrap_or(&self.base);
+        match (self.band(speed, prompt), self.factor(speed)) {
+            (Some(rates), _) => (rates, ONE, false),
+            (None, Some(factor)) => (standard, factor, false),
+            (None, None) => (standard, ONE, true),
+        }
     }
 
     /// The rates stated for a speed and this much input, if any are.

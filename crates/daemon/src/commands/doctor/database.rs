@@ -174,21 +174,35 @@ pub(super) fn time_zone(look: &Look) -> Vec<Finding> {
 
 pub(super) fn prices(look: &Look) -> Vec<Finding> {
     const ABOUT: &str = "prices";
-    ask(look, ABOUT, |reader| {
-        let models = reader.unpriced_models()?;
-        if models.is_empty() {
-            return Ok(vec![Finding::ok(ABOUT, "every call has one")]);
-        }
-        let named = list(&models, |(model, calls)| {
+    let named = |models: &[(String, i64)]| {
+        list(models, |(model, calls)| {
             let name = if model.is_empty() { "(no name)" } else { model };
             format!("{} ({})", text::plain(name), text::counted(*calls, "call"))
-        });
-        let remedy = format!(
-            "after an update, or with prices of your own in {}: stop the service, then\n\
-             tallyd reprice --unpriced",
-            look.config.file.display()
-        );
-        Ok(vec![Finding::new(ABOUT, Mark::Note, format!("no price is known of {named}"), remedy)])
+        })
+    };
+    ask(look, ABOUT, |reader| {
+        let (unpriced, estimated) = (reader.unpriced_models()?, reader.estimated_models()?);
+        let mut findings = Vec::new();
+        if !unpriced.is_empty() {
+            let seen = format!("no price is known of {}", named(&unpriced));
+            let remedy = format!(
+                "after an update, or with prices of your own in {}: stop the service, then\n\
+                 tallyd reprice --unpriced",
+                look.config.file.display()
+            );
+            findings.push(Finding::new(ABOUT, Mark::Note, seen, remedy));
+        }
+        if !estimated.is_empty() {
+            let calls =
+                text::counted(estimated.iter().map(|(_, calls)| calls).sum::<i64>(), "call");
+            let seen = format!("{calls} at a price that is an estimate: {}", named(&estimated));
+            let remedy = "docs/accuracy.md says which prices are estimates, and why";
+            findings.push(Finding::new(ABOUT, Mark::Note, seen, remedy));
+        }
+        if findings.is_empty() {
+            findings.push(Finding::ok(ABOUT, "every call has one, and none is an estimate"));
+        }
+        Ok(findings)
     })
 }
 
