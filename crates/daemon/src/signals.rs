@@ -29,6 +29,7 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
+    #[expect(clippy::disallowed_methods, reason = "there is nothing to wait on but the time")]
     pub(crate) fn register() -> io::Result<Self> {
         let is_second = Arc::new(AtomicBool::new(false));
         let mut first = Blocking::new([SIGTERM, SIGINT])?;
