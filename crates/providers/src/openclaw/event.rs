@@ -2,14 +2,15 @@
 //! what they state.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use usage::{EventKey, Flags, Owner, Role, Skip, Tokens, Usage, UsageEvent};
 
-use super::version;
-use crate::Parsed;
+use super::{reads_codex, version};
 use crate::parts::Said;
 use crate::record::{Count, Json, Read, nanousd};
+use crate::{Parsed, Surroundings};
 
 /// A string that says something: not missing, not empty, not endless.
 type Text<'a> = Option<Cow<'a, str>>;
@@ -82,6 +83,17 @@ pub(super) struct Header {
     pub(super) forked_ms: Option<i64>,
 }
 
+/// The agent that is run to answer, by what is said to serve the model. It writes its log where it
+/// always does.
+fn agent_called(vendor: &str) -> Option<&'static str> {
+    match vendor {
+        "claude-cli" => Some("claude-code"),
+        "codex-cli" => Some("codex"),
+        "google-gemini-cli" | "gemini-cli" => Some("gemini-cli"),
+        _ => None,
+    }
+}
+
 /// What is known of an event from elsewhere.
 pub(super) struct Context<'a> {
     pub(super) provider: &'a Arc<str>,
@@ -93,7 +105,8 @@ pub(super) struct Context<'a> {
     pub(super) ts_ms: i64,
     /// The model that was chosen last, with who serves it.
     pub(super) chosen: &'a dyn Fn() -> Option<(String, Option<String>)>,
-    pub(super) reads_codex: &'a dyn Fn() -> bool,
+    pub(super) path: &'a Path,
+    pub(super) around: &'a dyn Surroundings,
 }
 
 impl<'a> Event<'a> {
@@ -153,7 +166,7 @@ impl<'a> Event<'a> {
         };
         match stated {
             // Said for good: the log may be gone when this is read once more.
-            Ok((key, Role::Assistant, _)) if message.is_codex() && (context.reads_codex)() => {
+            Ok((key, Role::Assistant, _)) if message.is_told_elsewhere(context) => {
                 out.skips.add(Skip::Replayed);
                 out.retracted.push(key);
             }
@@ -284,6 +297,15 @@ impl<'a> Message<'a> {
     /// Whether it is what another agent has answered.
     fn is_of_agent(&self) -> bool {
         self.is_codex() || self.api.as_deref() == Some(AGENTS_API)
+    }
+
+    /// Whether that agent's own log of it is read.
+    fn is_told_elsewhere(&self, context: &Context<'_>) -> bool {
+        if self.is_codex() {
+            return reads_codex(context.path, context.around);
+        }
+        let agent = self.vendor.as_deref().and_then(agent_called);
+        self.is_of_agent() && agent.is_some_and(|agent| context.around.reads(agent))
     }
 
     /// Whether it notes what Codex has answered.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use usage::{Skip, Source};
 
 use super::event::{Context, Event};
-use super::{ID, project_of_agent, reads_codex, session_in_name};
+use super::{ID, project_of_agent, session_in_name};
 use crate::record::{Json, each_record};
 use crate::{Around, ParseLine, Parsed};
 
@@ -82,7 +82,8 @@ impl Lines {
             forked_ms: self.state.forked_ms,
             ts_ms: self.state.ts_ms.unwrap_or(self.mtime_ms),
             chosen: &|| self.state.chosen.clone(),
-            reads_codex: &|| reads_codex(&self.path, &*self.around),
+            path: &self.path,
+            around: &*self.around,
         };
         event.state(&context, out);
         Ok(true)

@@ -7,7 +7,8 @@
 //!
 //! For some models Codex does the work, in a folder of its own below that of the agent, and what it
 //! answers is noted among the events. Its logs are read here, by Codex's own parser, as those of
-//! Codex; the notes count where there is no such log.
+//! Codex; the notes count where there is no such log. So it is with the answers of agents that it runs
+//! as commands, which log where they always do.
 //!
 //! `event` knows the fields of an event and what they state, `lines` and `store` read the two
 //! generations. Left out are `sessions.json` with sums for each session, and sessions that were

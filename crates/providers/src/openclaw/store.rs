@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use usage::{Skip, Source, digest22};
 
 use super::event::{Context, Event, Header};
-use super::{ID, project_of_agent, reads_codex};
+use super::{ID, project_of_agent};
 use crate::opencode::cursor::Cursor;
 use crate::record::{Json, is_kept};
 use crate::sqlite::columns;
@@ -167,7 +167,8 @@ impl Turn<'_> {
             ts_ms: created_ms.unwrap_or(self.source.mtime_ms),
             // A call without a model is a rare thing, and one of an unknown model no loss.
             chosen: &|| chosen_before(db, session, seq).unwrap_or_default(),
-            reads_codex: &|| reads_codex(&self.source.path, self.around),
+            path: &self.source.path,
+            around: self.around,
         };
         event.state(&context, out);
         Ok(())

@@ -76,11 +76,17 @@ fn note(id: &str) -> Value {
 #[derive(Clone, Default)]
 struct Home {
     folders: Vec<PathBuf>,
+    /// The agent whose logs are read, too.
+    other: Option<&'static str>,
 }
 
 impl Surroundings for Home {
     fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
         self.folders.iter().filter(|path| path.parent() == Some(folder)).cloned().collect()
+    }
+
+    fn reads(&self, provider: &str) -> bool {
+        self.other == Some(provider)
     }
 }
 
@@ -266,7 +272,7 @@ fn the_model_may_stand_in_an_event_before() {
 #[test]
 fn what_codex_has_answered_counts_from_its_own_log_where_that_is_read() {
     let folders = vec![Path::new(ROOT).join(ROLLOUTS)];
-    let its_own = Home { folders };
+    let its_own = Home { folders, other: None };
     let origin = json!({"message": {"__openclaw": {"mirrorOrigin": "codex-app-server"}}});
     for noted in [note("a"), call("a", &origin)] {
         let events = std::slice::from_ref(&noted);
@@ -282,6 +288,26 @@ fn what_codex_has_answered_counts_from_its_own_log_where_that_is_read() {
     // Others are its own.
     let other = json!({"message": {"idempotencyKey": "cron:1", "__openclaw": {"runId": "x"}}});
     assert_eq!(parse_in(FILE, &[call("a", &other)], &its_own).events.len(), 1);
+}
+
+/// Cross-cutting rule 4.
+#[test]
+fn what_an_agent_that_is_run_has_answered_counts_from_its_own_log_where_that_is_read() {
+    for (vendor, other) in
+        [("claude-cli", "claude-code"), ("codex-cli", "codex"), ("google-gemini-cli", "gemini-cli")]
+    {
+        let answer = call("a", &json!({"message": {"api": "cli", "provider": vendor}}));
+        let events = std::slice::from_ref(&answer);
+        let both = Home { other: Some(other), ..Home::default() };
+        for parsed in [parse_in(FILE, events, &both), stored(events, &both)] {
+            assert_eq!(parsed.skips.0, [(Skip::Replayed, 1)].into());
+            assert_eq!(parsed.retracted, [EventKey::new("openclaw:a:1000:3:20")]);
+        }
+        assert_eq!(parse(events).events.len(), 1, "nobody else says it");
+        // An API of the same name is no agent.
+        let api = call("a", &json!({"message": {"provider": vendor}}));
+        assert_eq!(parse_in(FILE, &[api], &both).events.len(), 1);
+    }
 }
 
 /// Claude Code, Codex and others ask their models as often as it takes.
