@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::support::faults::{
     assert_nothing_lost, call, calls, check_of, fill, run_by, wait_healthy, works,
 };
-use crate::support::{Home, Service, integer, wait};
+use crate::support::{Home, Service, integer, wait, wait_for_count};
 
 const LOG: &str = ".claude/projects/-w/s.jsonl";
 const CALLS: &str = "SELECT ifnull(sum(message_count), 0) FROM daily_mart";
@@ -25,7 +25,8 @@ fn database(home: &Home) -> PathBuf {
 
 fn wait_for_calls(home: &Home, count: usize) {
     let count = i64::try_from(count).unwrap();
-    wait("the calls in the marts", || integer(&home.database(), CALLS) == count);
+    wait_for_count("the calls in the marts", count, || integer(&home.database(), CALLS));
+    assert_eq!(integer(&home.database(), CALLS), count);
 }
 
 #[test]
@@ -142,15 +143,15 @@ fn h40_a_reader_that_stays_is_named_by_health_and_the_log_shrinks_once_it_goes()
     reader.execute_batch("BEGIN; SELECT count(*) FROM usage_events").unwrap();
     let wal = home.data_dir().join("tallyd.db-wal");
     let mut written = 20;
-    wait("the log to grow", || {
+    // Nothing waits for it.
+    while fs::metadata(&wal).unwrap().len() <= 65 << 20 {
+        assert!(written < 1_000_000, "the log does not grow");
         home.append(LOG, calls(written..written + 500));
         written += 500;
-        fs::metadata(&wal).unwrap().len() > 65 << 20
-    });
+        wait_for_calls(&home, written);
+    }
     service.wait_for_check("database:wal", "warn", "reads the database");
     assert_eq!(integer(&reader, "SELECT count(*) FROM usage_events"), 20, "its own moment");
-    // Nothing waits for it.
-    wait_for_calls(&home, written);
     drop(reader);
     wait("the log to shrink", || fs::metadata(&wal).unwrap().len() < 64 << 20);
     wait_healthy(&service);

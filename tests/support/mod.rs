@@ -318,6 +318,19 @@ pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a count has come as far as `target`, however long that takes a busy machine: at most
+/// [`DEADLINE`] in which it does not grow.
+pub(crate) fn wait_for_count(what: &str, target: i64, mut count: impl FnMut() -> i64) {
+    let mut seen = count();
+    while seen < target {
+        let before = seen;
+        wait(what, || {
+            seen = count();
+            seen > before
+        });
+    }
+}
+
 /// Rows as text, in an order of their own, by table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dump(pub(crate) BTreeMap<&'static str, Vec<String>>);
