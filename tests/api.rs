@@ -135,7 +135,7 @@ const REQUESTS: [(&str, &str, &str); 71] = [
     ("/api/v1/marts/project", "/api/v1/marts/project?order=-cost_nanousd&limit=2", ""),
     ("/api/v1/marts/project", "/api/v1/marts/project?provider=claude-code", ""),
     ("/api/v1/marts/project", "/api/v1/marts/project", "If-None-Match: *\r\n"),
-    ("/api/v1/marts/provider_day", "/api/v1/marts/provider_day?provider=codex", ""),
+    ("/api/v1/marts/provider_day", "/api/v1/marts/provider_day?provider=gose", ""),
     ("/api/v1/marts/provider_day", "/api/v1/marts/provider_day", "If-None-Match: *\r\n"),
     ("/api/v1/marts/session", "/api/v1/marts/session?since=2026-09-03&until=2026-09-04", ""),
     ("/api/v1/marts/session", "/api/v1/marts/session?limit=5001", ""),

@@ -216,10 +216,13 @@ fn what_may_not_be_read_is_named() {
     let report = doctor(&home);
     report.has("permissions", "warning", &["may not be read", "s.jsonl", "chmod u+r "]);
     report.has("permissions", "warning", &["may not be listed", "-other", "chmod u+rx "]);
+    home.write(".codex/sessions", "no folder");
+    doctor(&home).has("permissions", "warning", &[".codex/sessions is a file", "`roots`"]);
     home.tallyd(&["backfill"]);
     doctor(&home).has("reading", "warning", &["could not be read", "s.jsonl"]);
     allow(&log, 0o600);
     allow(other.parent().unwrap(), 0o700);
+    fs::remove_file(home.path().join(".codex/sessions")).unwrap();
     home.tallyd(&["backfill"]);
     let report = doctor(&home);
     report.has("permissions", "ok", &[]);
@@ -314,7 +317,12 @@ fn who_holds_the_data_directory_and_the_port_is_named() {
     let me = format!("(process {})", std::process::id());
     ours(&address).has("port", "note", &["is taken by", &me]);
     service.signal("-STOP");
-    let report = ours(&service.address());
+    // A busy machine lets it answer once more.
+    let mut report = ours(&service.address());
+    wait("the service to stand still", || {
+        report = ours(&service.address());
+        report.said.to_string().contains("does not answer")
+    });
     report.has("service", "problem", &["does not answer", "systemctl --user restart tallyd"]);
     report.has("service", "problem", &[&format!("kill {}", service.pid())]);
     service.signal("-CONT");
@@ -326,7 +334,7 @@ fn who_holds_the_data_directory_and_the_port_is_named() {
     lock.lock().unwrap();
     lock.set_len(0).unwrap();
     (&lock).write_all(b"tallyd reprice (process 1)").unwrap();
-    doctor(&home).has("service", "note", &["tallyd reprice (process 1) is at work"]);
+    doctor(&home).has("service", "note", &["not running; tallyd reprice (process 1) is"]);
 }
 
 #[test]
@@ -473,6 +481,15 @@ fn logs_that_cannot_be_understood_and_what_the_service_warns_of_are_named() {
     let report = doctor(&home);
     report.has("health", "warning", &["configuration:reload: ", "journalctl --user -u tallyd"]);
     assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn links_that_are_not_followed_are_named() {
+    let (home, elsewhere) = (Home::new(), tempfile::tempdir().unwrap());
+    home.write(LOG, calls(0..10));
+    let link = home.path().join(".claude/projects/-linked");
+    std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+    doctor(&home).has("links", "warning", &["not followed", "-linked", "`roots`"]);
 }
 
 #[test]

@@ -83,12 +83,16 @@ fn bash_completes_commands_flags_and_values() {
 fn manual_pages_have_every_command_and_flag_and_render_without_a_warning() {
     let home = Home::new();
     let folder = home.path().join("share/man/man1");
-    let made = home.command(&["man", folder.to_str().unwrap()]).env_clear().status().unwrap();
-    assert!(made.success());
+    let made = home.command(&["man", folder.to_str().unwrap()]).env_clear().output().unwrap();
+    assert!(made.status.success());
     let mut pages = files(&folder);
+    let said = format!("{} manual pages written to {}\n", pages.len(), folder.display());
+    assert_eq!(String::from_utf8(made.stdout).unwrap(), said);
     for (command, help) in commands(&home) {
         let path = folder.join(format!("{}.1", command.replace(' ', "-")));
         let page = std::fs::read_to_string(&path).unwrap().replace("\\-", "-");
+        let usage = help.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap();
+        assert!(page.contains(&format!(".SH SYNOPSIS\n{usage}\n")), "{}", path.display());
         for flag in flags(&help) {
             assert!(page.contains(&flag), "{} has no {flag}", path.display());
         }

@@ -121,6 +121,15 @@ fn of_what_goes_by_time_a_limit_keeps_the_newest_and_shows_them_from_old_to_new(
     let last = key(&["session"], "last_ts");
     assert!(last.is_sorted());
     assert_eq!(key(&["session", "--limit", "3"], "last_ts"), last[last.len() - 3..]);
+    let by_model =
+        |more: &[&str]| key(&[&["session", "--by", "model"][..], more].concat(), "session_id");
+    let (all, newest) = (by_model(&[]), by_model(&["--limit", "3"]));
+    assert_eq!(newest, all[all.len() - 3..]);
+    assert_eq!(by_model(&["--sort", "last"]), all);
+    assert_eq!(newest.last(), key(&["session", "--limit", "1"], "session_id").first());
+    let table = home.tallyd(&["report", "session", "--by", "model"]);
+    let heading: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heading[..5], ["session", "last", "agent", "project", "model"]);
 }
 
 #[test]
@@ -154,6 +163,16 @@ fn what_cannot_be_meant_is_one_sentence_and_no_empty_table() {
         let text = refused(&home, args);
         assert!(text.contains(says), "{args:?}: {text}");
     }
+    let new = home.path().join("new");
+    std::fs::create_dir(&new).unwrap();
+    for narrowed in [["--provider", "goose"], ["--project", new.to_str().unwrap()]] {
+        let line = home.tallyd(&[&["today"][..], &narrowed].concat());
+        assert!(line.starts_with("$0.00 today, 0 calls, 0 tokens"), "{line}");
+        let report = home.json(&[&["report"][..], &narrowed].concat());
+        assert_eq!((&report["rows"], &report["total"]["message_count"]), (&json!([]), &json!(0)));
+    }
+    let mut here = home.command(&["today", "--project", "."]);
+    assert!(here.current_dir(&new).status().unwrap().success());
     let none = home.tallyd(&["report", "--since", "2001-01-01", "--until", "2001-01-31"]);
     assert!(none.starts_with("nothing was used from 2001-01-01 to 2001-01-31\n"), "{none}");
     let empty = Home::new();

@@ -32,6 +32,7 @@ fn a_price_of_ones_own_reaches_what_is_stored_on_request_only() {
     home.write(".config/tallyd/config.toml", prices("2"));
     home.tallyd(&["backfill"]);
     assert_eq!(mart_cost(&home), 0, "history does not change by itself");
+    home.tallyd(&["reprice", "--unpriced", "--since", "yesterday"]);
     let figures = home.json(&["reprice", "--unpriced", "--since", "2026-09-02"]);
     assert_eq!((figures["calls"].as_i64(), figures["repriced"].as_i64()), (Some(2), Some(1)));
     assert_eq!(figures["unpriced"], serde_json::json!({ "nobodys-model": 1 }));
@@ -64,11 +65,11 @@ fn a_price_of_ones_own_reaches_what_is_stored_on_request_only() {
 #[test]
 fn a_day_that_is_none_is_wrong_usage() {
     let home = Home::new();
-    let output = home.run(&["reprice", "--since", "yesterday"]);
+    let output = home.run(&["reprice", "--since", "tomorrow"]);
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8_lossy(&output.stderr);
     let complaint = error.lines().next().unwrap();
-    for word in ["yesterday", "--since", "not a day, write it as 2026-05-31"] {
+    for word in ["tomorrow", "--since", "write it as 2026-05-31, today or yesterday"] {
         assert!(complaint.contains(word), "{error}");
     }
     assert!(!home.data_dir().exists(), "nothing is written");

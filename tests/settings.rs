@@ -58,6 +58,60 @@ fn a_home_that_is_no_folder_is_questioned() {
 }
 
 #[test]
+fn what_needs_the_database_alone_needs_no_home() {
+    let home = Home::new();
+    home.tallyd(&["backfill"]);
+    let data_dir = home.data_dir();
+    let named = ["--data-dir", data_dir.to_str().unwrap()];
+    for command in [&["report"][..], &["today"], &["check"], &["export", "events"]] {
+        let mut tallyd = home.command(&[command, &named].concat());
+        let output = tallyd.env_remove("HOME").output().unwrap();
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        let unnamed = home.command(command).env_remove("HOME").output().unwrap();
+        assert_eq!(unnamed.status.code(), Some(78), "where it is, is below the home folder");
+    }
+    let status = home.command(&[&["status"][..], &named].concat()).env("HOME", "").output();
+    assert_eq!(status.unwrap().status.code(), Some(78), "it looks for logs");
+}
+
+#[test]
+fn status_names_what_is_there_and_counts_what_is_not() {
+    const LOG: &str = ".claude/projects/-w/s.jsonl";
+    let home = Home::new();
+    let nothing = home.tallyd(&["status"]);
+    let agents =
+        "no agent was found; 13 agents were looked for: `tallyd providers` lists all places";
+    assert!(nothing.ends_with(&format!("\n\n{agents}\n")), "{nothing}");
+    assert_eq!(nothing.lines().count(), 4, "{nothing}");
+    let line = r#"{"type":"user","sessionId":"s","cwd":"/w","uuid":"u","message":{"content":"x"}}"#;
+    let log = home.write(LOG, format!("{line}\n"));
+    home.write(".codex/sessions", "no folder");
+    for _ in 0..2 {
+        let status = home.tallyd(&["status"]);
+        assert!(status.contains(".claude/projects  found\n"), "{status}");
+        assert!(status.contains(".codex/sessions   cannot be listed\n"), "{status}");
+        assert!(status.contains("\n11 more agents were looked for and are not there"), "{status}");
+        assert!(!status.contains("gone by now"), "{status}");
+        home.tallyd(&["backfill"]);
+    }
+    std::fs::remove_file(log).unwrap();
+    home.tallyd(&["backfill"]);
+    let status = home.tallyd(&["status"]);
+    assert!(status.contains("\n1 of these sources is gone by now; "), "{status}");
+}
+
+#[test]
+fn a_fatal_error_is_a_line_of_the_log() {
+    let home = Home::new();
+    home.write(".config/tallyd/config.toml", "debounce = 5\n");
+    let output = home.run(&["run", "--log-format", "json"]);
+    assert_eq!(output.status.code(), Some(78));
+    let line: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["message"].as_str().unwrap().contains("unknown key `debounce`"), "{line}");
+}
+
+#[test]
 fn a_file_that_was_asked_for_must_exist() {
     let home = Home::new();
     let output = home.run(&["config", "--config", "/nowhere/tallyd.toml"]);

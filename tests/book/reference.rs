@@ -68,6 +68,16 @@ fn settings(file: &str) -> Vec<Setting> {
     settings.collect()
 }
 
+/// What a reload says that it leaves to the next start.
+fn waiting() -> BTreeSet<String> {
+    let code = std::fs::read_to_string(top().join("crates/daemon/src/run.rs")).unwrap();
+    let (_, list) = code.split_once("let fixed: Vec<_> = [").unwrap();
+    let (list, _) = list.split_once(']').unwrap();
+    let keys: BTreeSet<_> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(keys.len() > 1, "{list}");
+    keys
+}
+
 #[test]
 fn the_chapter_of_the_configuration_is_what_the_default_file_says() {
     let file = std::fs::read_to_string(top().join("config/default.toml")).unwrap();
@@ -76,6 +86,8 @@ fn the_chapter_of_the_configuration_is_what_the_default_file_says() {
     let shown = home.json(&["config"]);
     let keys = shown["settings"].as_array().unwrap().iter().map(|s| s["key"].as_str().unwrap());
     assert_eq!(settings.iter().map(|s| &*s.key).collect::<BTreeSet<_>>(), keys.collect());
+    let waiting = waiting();
+    assert!(waiting.iter().all(|key| settings.iter().any(|setting| setting.key == *key)));
     let mut page = PREFACE.to_owned();
     for Setting { key, default, variable, meaning } in &settings {
         // The program agrees about the variable, also where there is none.
@@ -86,7 +98,8 @@ fn the_chapter_of_the_configuration_is_what_the_default_file_says() {
             || String::from_utf8(shown.stdout).unwrap().contains("/from/variable");
         assert_eq!(is_read.then_some(name), *variable, "{key}");
         let variable = variable.as_ref().map_or_else(String::new, |name| format!("`{name}`"));
-        writeln!(page, "| `{key}` | `{default}` | {variable} | {meaning} |").unwrap();
+        let from = if waiting.contains(&**key) { "from the next start on" } else { "on SIGHUP" };
+        writeln!(page, "| `{key}` | `{default}` | {variable} | {from} | {meaning} |").unwrap();
     }
     write!(page, "{VARIABLES}\n## The whole file\n\n```toml\n{}\n```\n", file.trim_end()).unwrap();
     assert_fresh("configuration.md", &page);
@@ -97,8 +110,8 @@ const PREFACE: &str = "# Configuration
 None is needed: without a file every agent that is installed is found and watched. What you want otherwise
 goes to `~/.config/tallyd/config.toml` (macOS: `~/Library/Application Support/tallyd/config.toml`). A flag is
 stronger than an environment variable, a variable is stronger than the file. `tallyd config` shows what is
-in effect and where it came from, and a running service takes up a changed file on SIGHUP
-(`systemctl --user reload tallyd`). A key that is not known, or a value that cannot be, is an error that names
+in effect and where it came from. On SIGHUP (`systemctl --user reload tallyd`) a running service reads the
+file again: agents, budgets and prices then hold at once, of the settings those that say so below. A key that is not known, or a value that cannot be, is an error that names
 file, key and reason: nothing is guessed, and a running service goes on with what it had.
 
 ## Settings
@@ -106,8 +119,8 @@ file, key and reason: nothing is guessed, and a running service goes on with wha
 Each is a key at the top of the file. `data_dir` and `listen` are flags, too: `--data-dir` of every command,
 `--listen` of `tallyd run`.
 
-| key | default | variable | meaning |
-| --- | --- | --- | --- |
+| key | default | variable | a change holds | meaning |
+| --- | --- | --- | --- | --- |
 ";
 
 const VARIABLES: &str = "

@@ -79,6 +79,13 @@ impl Standing {
         said
     }
 
+    /// The name where there is little room: `month, engine`.
+    pub(crate) fn short_name(&self) -> String {
+        let folder = self.project.as_deref().and_then(|path| Path::new(path).file_name());
+        let project = folder.map(|name| name.to_string_lossy().into_owned());
+        name_of(self.period, self.provider.as_ref(), project.as_ref())
+    }
+
     /// `62 %`.
     pub(crate) fn used(&self) -> String {
         format!("{:.0} %", self.used_share * 100.0)
@@ -155,15 +162,19 @@ fn nanousd(value: &Value) -> Option<i64> {
     (usd.is_finite() && (0.0..=1e9).contains(&usd)).then(|| (usd * 1e9).round() as i64)
 }
 
+fn name_of(period: Period, provider: Option<&String>, project: Option<&String>) -> String {
+    let period = match period {
+        Period::Day => "day",
+        Period::Month => "month",
+    };
+    let of = [provider, project].into_iter().flatten().map(String::as_str);
+    std::iter::once(period).chain(of).collect::<Vec<_>>().join(", ")
+}
+
 impl Budget {
     /// What it is called: period, agent, project.
     pub(crate) fn name(&self) -> String {
-        let period = match self.period {
-            Period::Day => "day",
-            Period::Month => "month",
-        };
-        let of = [&self.provider, &self.project].into_iter().flatten();
-        std::iter::once(period).chain(of.map(String::as_str)).collect::<Vec<_>>().join(", ")
+        name_of(self.period, self.provider.as_ref(), self.project.as_ref())
     }
 
     fn days(&self, today: Date) -> (Date, Date) {

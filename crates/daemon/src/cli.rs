@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{completions, parse_mart, report, service, today};
-use crate::range::parse_day;
+use crate::range::Day;
 
 /// Counts what AI coding agents use: reads their logs, keeps the figures in a local SQLite file.
 #[derive(Debug, Parser)]
@@ -64,9 +64,9 @@ pub(crate) enum Command {
         /// Only calls that had no price
         #[arg(long)]
         unpriced: bool,
-        /// Only calls from this day on, written as 2026-05-31
-        #[arg(long, value_name = "DAY", value_parser = parse_day)]
-        since: Option<jiff::civil::Date>,
+        /// Only calls from this day on: 2026-05-31, today or yesterday
+        #[arg(long, value_name = "DAY", value_parser = Day::parse)]
+        since: Option<Day>,
         #[command(flatten)]
         json: Json,
     },
@@ -124,6 +124,28 @@ pub(crate) enum Command {
         /// The folder they go to, such as ~/.local/share/man/man1
         folder: PathBuf,
     },
+}
+
+impl Command {
+    /// Whether a program reads what is said on standard error.
+    pub(crate) fn logs_json(&self) -> bool {
+        matches!(self, Self::Run { log_format: LogFormat::Json, .. })
+    }
+
+    /// Whether no agent's logs are looked for.
+    pub(crate) fn needs_only_database(&self) -> bool {
+        matches!(
+            self,
+            Self::Rebuild { .. }
+                | Self::Reprice { .. }
+                | Self::Report(_)
+                | Self::Today(_)
+                | Self::Export { .. }
+                | Self::Backup { .. }
+                | Self::Restore { .. }
+                | Self::Check(_)
+        )
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -96,6 +96,8 @@ pub(crate) struct Flags {
     pub(crate) config: Option<PathBuf>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) listen: Option<String>,
+    /// No agent's logs are looked for.
+    pub(crate) only_database: bool,
 }
 
 /// One setting: its key in the file, its variable, its default as text.
@@ -135,6 +137,20 @@ const CONFIG: &str = "TALLYD_CONFIG";
 const TABLES: [&str; 3] = ["budgets", "prices", "providers"];
 const PROVIDER_KEYS: [&str; 2] = ["enabled", "roots"];
 
+/// Where there is nothing: the home of who has none.
+const NOWHERE: &str = "/nonexistent";
+
+/// The home folder. What needs the database alone, and is told where that is, does without one.
+fn home(vars: &BTreeMap<String, String>, flags: &Flags) -> Result<PathBuf, ConfigError> {
+    let named = vars.get("HOME").filter(|home| !home.is_empty()).cloned();
+    let usable = named.as_deref().map(Path::new).filter(|home| home.is_absolute() && home.is_dir());
+    match usable {
+        Some(home) => Ok(home.to_owned()),
+        None if flags.only_database && flags.data_dir.is_some() => Ok(NOWHERE.into()),
+        None => Err(ConfigError::NoHome(named)),
+    }
+}
+
 /// The environment the process was started with.
 #[expect(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
 pub(crate) fn environment() -> BTreeMap<String, String> {
@@ -145,12 +161,7 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
 
 impl Config {
     pub(crate) fn load(vars: BTreeMap<String, String>, flags: &Flags) -> Result<Self, ConfigError> {
-        let home = vars.get("HOME").filter(|home| !home.is_empty());
-        let home = home.ok_or(ConfigError::NoHome(None))?;
-        if !Path::new(home).is_absolute() || !Path::new(home).is_dir() {
-            return Err(ConfigError::NoHome(Some(home.clone())));
-        }
-        let env = Env { home: PathBuf::from(home), vars };
+        let env = Env { home: home(&vars, flags)?, vars };
         let must_exist = flags.config.is_some() || env.var(CONFIG).is_some();
         let file = flags.config.clone().unwrap_or_else(|| file_of(&env));
         let table = read_table(&file, must_exist)?;

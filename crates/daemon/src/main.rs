@@ -22,8 +22,9 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    let logs_json = cli.command.logs_json();
     let code = commands::execute(cli).unwrap_or_else(|error| {
-        output::complain(&error);
+        output::complain(&error, logs_json);
         ExitCode::from(output::exit_code(&error))
     });
     output::flush();

@@ -23,6 +23,17 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Prints what programs read, as it is; on a terminal, where a name from a log may hold anything, fit
+/// for that.
+pub(crate) fn print_csv(text: &str) -> io::Result<()> {
+    if !io::stdout().is_terminal() {
+        return print(text);
+    }
+    let shown: String =
+        text.chars().map(|c| if c == '\n' { c } else { text::harmless(c) }).collect();
+    print(&shown)
+}
+
 /// Prints a value as indented JSON.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
@@ -30,21 +41,34 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(print(&text)?)
 }
 
-/// Tells the user what went wrong, with its causes.
-pub(crate) fn complain(error: &anyhow::Error) {
-    // An error may have its cause in its own words already: a cause is said once.
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
+/// Tells the user what went wrong, with its causes; as a line of the log where that is JSON.
+pub(crate) fn complain(error: &anyhow::Error, as_json: bool) {
+    let text = said_once(error.chain().map(ToString::to_string));
+    if as_json {
+        let time = jiff::Timestamp::now().to_string();
+        let line = serde_json::json!({ "timestamp": time, "level": "ERROR", "message": text });
+        say(format!("{line}\n"));
+        return;
     }
     // It may name what stands in a log.
     let text: String =
         text.chars().map(|c| if c == '\n' { c } else { text::harmless(c) }).collect();
     say(format!("tallyd: {text}\n"));
+}
+
+/// An error may have its cause in its own words already, and that of SQLite is the same words after a
+/// number: what is said is not said again.
+fn said_once(causes: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    for cause in causes {
+        let words = cause.rsplit(": ").next().unwrap_or(&cause);
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(words) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Standard error, for those who must neither wait nor end when nobody reads it: a pipe that is full
@@ -164,5 +188,19 @@ impl ProgressLine {
             say("\r\x1b[K");
             flush();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let said = |causes: &[&str]| said_once(causes.iter().map(|&cause| cause.to_owned()));
+        let sqlite = "cannot read a: file is not a database";
+        assert_eq!(said(&[sqlite, "Error code 26: file is not a database"]), sqlite);
+        assert_eq!(said(&["cannot write", "no room", "no room"]), "cannot write: no room");
+        assert_eq!(said(&["a", "b: c", "d"]), "a: b: c: d");
     }
 }

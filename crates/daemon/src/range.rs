@@ -22,7 +22,7 @@ impl Day {
         }
     }
 
-    fn date(self, today: Date) -> Date {
+    pub(crate) fn date(self, today: Date) -> Date {
         match self {
             Self::On(date) => date,
             Self::Today => today,
@@ -55,12 +55,15 @@ impl Last {
         let wrong = || "write it as 7d, 4w or 3m: days, weeks or months".to_owned();
         let unit = text.chars().last().ok_or_else(wrong)?;
         let number = text.strip_suffix(unit).unwrap_or_default();
-        let number: u16 = number.parse().map_err(|_| wrong())?;
-        match (number, unit) {
-            (1..=36_500, 'd') => Ok(Self(Length::Days(number))),
-            (1..=5_200, 'w') => Ok(Self(Length::Days(7 * number))),
-            (1..=1_200, 'm') => Ok(Self(Length::Months(number))),
-            (1.., 'd' | 'w' | 'm') => Err("that is more than a hundred years".to_owned()),
+        if number.is_empty() || !number.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        match (number.parse().unwrap_or(u16::MAX), unit) {
+            (0, 'd' | 'w' | 'm') => Err("that is nothing: today alone is 1d".to_owned()),
+            (number @ ..=36_500, 'd') => Ok(Self(Length::Days(number))),
+            (number @ ..=5_200, 'w') => Ok(Self(Length::Days(7 * number))),
+            (number @ ..=1_200, 'm') => Ok(Self(Length::Months(number))),
+            (_, 'd' | 'w' | 'm') => Err("that is more than a hundred years".to_owned()),
             _ => Err(wrong()),
         }
     }
@@ -117,6 +120,8 @@ mod tests {
         assert_eq!(last("2w"), Some(date(2026, 5, 18)));
         assert_eq!(last("1m"), Some(date(2026, 5, 1)));
         assert_eq!(last("3m"), Some(date(2026, 3, 1)));
+        let long = Last::parse("99999999999d").unwrap_err();
+        assert!(long.contains("more than a hundred years"), "{long}");
         for wrong in ["", "d", "7", "0d", "-1d", "7y", "7 d", "1.5d", "70000d", "7dd", "७d"] {
             assert_eq!(last(wrong), None, "{wrong}");
         }

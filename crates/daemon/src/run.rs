@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::budgets;
 use crate::clock::now_ms;
-use crate::commands::{AWAITED, root_state};
+use crate::commands::{AWAITED, awaited_agents, root_state};
 use crate::config::{Config, Flags};
 use crate::engine::{self, Ingest, IngestPlan};
 use crate::http::{self, Listening};
@@ -93,6 +93,11 @@ impl Service {
     async fn start(config: Config, flags: Flags) -> anyhow::Result<(Self, Tasks)> {
         // The lock first: a second instance must end without having touched anything.
         let dir = engine::lock(&config, "run")?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            database = %config.data_dir.join("tallyd.db").display(),
+            "tallyd starts"
+        );
         if dir.is_open_to_others()? {
             let path = config.data_dir.display();
             tracing::warn!("other users can enter {path}; `chmod 700 {path}` keeps them out");
@@ -410,12 +415,7 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// Says where everything is.
 fn greet(config: &Config, store: &store::Store) {
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        database = %config.data_dir.join("tallyd.db").display(),
-        time_zone = store.time_zone(),
-        "tallyd starts"
-    );
+    tracing::info!("days are those of {}", store.time_zone());
     if config.time_zone.is_none() && config.system_time_zone.is_none() {
         tracing::warn!(
             "the system's time zone has no name: set time_zone for days other than UTC's"
@@ -425,17 +425,12 @@ fn greet(config: &Config, store: &store::Store) {
         tracing::info!("configuration from {}", config.file.display());
     }
     let roots = config.roots();
-    let is_found = |root: &&ingest::Root| root_state(root) != AWAITED;
-    let found: Vec<_> = roots.iter().filter(is_found).collect();
-    let is_any_found = !found.is_empty();
-    for root in if is_any_found { found } else { roots.iter().collect() } {
+    for root in roots.iter().filter(|root| root_state(root) != AWAITED) {
         let (place, state) = (root.provider.place(&root.path), root_state(root));
         tracing::info!("{}: {} ({state})", root.provider.id(), place.display());
     }
-    let awaited = roots.iter().filter(|root| !is_found(root)).count();
-    if is_any_found && awaited > 0 {
-        let places = text::counted(awaited as u64, "more place");
-        tracing::info!("{places} awaited: `tallyd providers` lists all");
+    if let Some(awaited) = awaited_agents(config) {
+        tracing::info!("{awaited}");
     }
 }
 

@@ -16,7 +16,7 @@ const GAP: usize = 2;
 /// A name is not cut to less than this.
 const MIN_NAME: usize = 12;
 
-/// Rows under headings, each column as wide as its widest cell.
+/// Rows under headings, each column as wide as its widest cell; one without any text takes no room.
 pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let widths = widths(columns, rows);
     let headings: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -32,7 +32,8 @@ pub(crate) fn width(text: &str) -> usize {
 /// The width of a table with these rows.
 pub(crate) fn width_of(columns: &[(&str, Align)], rows: &[Vec<String>]) -> usize {
     let widths = widths(columns, rows);
-    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
+    let shown = widths.iter().filter(|width| **width > 0).count();
+    widths.iter().sum::<usize>() + GAP * shown.saturating_sub(1)
 }
 
 /// Cuts names, the longest column first, until the table is no wider than `limit` or none can be cut
@@ -89,6 +90,9 @@ fn widths(columns: &[(&str, Align)], rows: &[Vec<String>]) -> Vec<usize> {
 fn line(columns: &[(&str, Align)], row: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
     for ((cell, to), (_, align)) in row.iter().zip(widths).zip(columns) {
+        if *to == 0 {
+            continue;
+        }
         let pad = " ".repeat(to.saturating_sub(width(cell)));
         match align {
             Align::Left | Align::Whole => line.extend([cell.as_str(), &pad]),
@@ -113,6 +117,16 @@ mod tests {
     fn tables_align() {
         let text = table(&COLUMNS, &rows(&[["a", "1,000"], ["bcd", "7"]]));
         assert_eq!(text, "name      n\na     1,000\nbcd       7\n");
+    }
+
+    #[test]
+    fn a_column_without_text_takes_no_room() {
+        let columns = [("a", Align::Right), ("", Align::Whole), ("b", Align::Left)];
+        let rows = |middle: &str| vec![["1", middle, "2"].map(str::to_owned).to_vec()];
+        assert_eq!(table(&columns, &rows("")), "a  b\n1  2\n");
+        assert_eq!(width_of(&columns, &rows("")), 4);
+        assert_eq!(table(&columns, &rows("+ 3")), "a       b\n1  + 3  2\n");
+        assert_eq!(width_of(&columns, &rows("+ 3")), 9);
     }
 
     #[test]

@@ -56,10 +56,16 @@ pub(crate) fn counted(n: impl Into<i128>, thing: &str) -> String {
 
 /// What `calls` cost of which `unpriced` have no known price: an amount that lacks some says so.
 pub(crate) fn cost(nanousd: i64, calls: i64, unpriced: i64) -> String {
+    let [amount, lack] = cost_cells(nanousd, calls, unpriced);
+    if lack.is_empty() { amount } else { format!("{amount} {lack}") }
+}
+
+/// The same for two columns, so that amounts stand below each other.
+pub(crate) fn cost_cells(nanousd: i64, calls: i64, unpriced: i64) -> [String; 2] {
     match unpriced {
-        0 => money(nanousd),
-        _ if unpriced == calls => "unpriced".to_owned(),
-        _ => format!("{} + {} unpriced", money(nanousd), count(unpriced)),
+        0 => [money(nanousd), String::new()],
+        _ if unpriced == calls => ["unpriced".to_owned(), String::new()],
+        _ => [money(nanousd), format!("+ {} unpriced", count(unpriced))],
     }
 }
 

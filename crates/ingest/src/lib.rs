@@ -100,18 +100,27 @@ pub struct Survey {
     pub denied: Vec<PathBuf>,
     /// Folders that were listed; each is watched where roots are not watched as a whole.
     pub folders: usize,
+    /// Links below roots, which are not followed, to what lies below no root.
+    pub links: Vec<PathBuf>,
 }
 
 /// Looks at all roots. Reads folders only.
 pub fn survey(roots: &[Root]) -> Survey {
     let mut walk = walk::Walk::new(roots, None);
     (0..roots.len()).for_each(|index| walk.root(index));
-    let walked = walk.finish();
+    let mut walked = walk.finish();
+    let real: Vec<PathBuf> =
+        roots.iter().filter_map(|root| std::fs::canonicalize(&root.path).ok()).collect();
+    walked.links.retain(|link| {
+        let target = std::fs::canonicalize(link);
+        target.is_ok_and(|target| !real.iter().any(|root| target.starts_with(root)))
+    });
     let provider = |found: &walk::Found| roots[found.root].provider.id();
     Survey {
         sources: walked.found.into_iter().map(|found| (provider(&found), found.path)).collect(),
         denied: walked.denied,
         folders: walked.folders,
+        links: walked.links,
     }
 }
 

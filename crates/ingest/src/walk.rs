@@ -49,6 +49,8 @@ pub(crate) struct Walked {
     /// Folders that could not be listed: what is missing below them is not gone.
     pub(crate) denied: Vec<PathBuf>,
     pub(crate) folders: usize,
+    /// What would be listed or read if links were followed.
+    pub(crate) links: Vec<PathBuf>,
     /// A root whose changes may not be heard of.
     pub(crate) remote: Option<PathBuf>,
 }
@@ -175,6 +177,8 @@ impl<'a> Walk<'a> {
                 }
             } else if kind.is_file() {
                 self.file(&entry);
+            } else if kind.is_symlink() {
+                self.link(entry.path());
             }
         }
         true
@@ -199,6 +203,14 @@ impl<'a> Walk<'a> {
     fn is_source(&self, root: usize, path: &Path) -> bool {
         let root = &self.roots[root];
         path.starts_with(&root.path) && root.provider.is_source(&root.path, path)
+    }
+
+    fn link(&mut self, link: PathBuf) {
+        let Ok(target) = fs::metadata(&link) else { return };
+        let is_source = || (0..self.roots.len()).any(|root| self.is_source(root, &link));
+        if target.is_dir() && self.is_of_interest(&link) || target.is_file() && is_source() {
+            self.walked.links.push(link);
+        }
     }
 
     /// Several providers may have roots at one place, or inside each other's.
@@ -247,8 +259,18 @@ mod tests {
         fs::write(deep.join("notes.txt"), "").unwrap();
         symlink(dir.path(), deep.join("loop")).unwrap();
         symlink(dir.path().join("-w/a.jsonl"), dir.path().join("-w/b.jsonl")).unwrap();
-        let walked = walk(&root(dir.path()));
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("c.jsonl"), "").unwrap();
+        fs::write(elsewhere.path().join("notes.txt"), "").unwrap();
+        symlink(elsewhere.path(), dir.path().join("-v")).unwrap();
+        symlink(elsewhere.path().join("c.jsonl"), dir.path().join("-w/c.jsonl")).unwrap();
+        symlink(elsewhere.path().join("notes.txt"), dir.path().join("-w/notes.txt")).unwrap();
+        let roots = root(dir.path());
+        let walked = walk(&roots);
         assert_eq!(names(&walked), ["a.jsonl", "agent-1.jsonl"]);
+        let mut told = crate::survey(&roots).links;
+        told.sort();
+        assert_eq!(told, ["-v", "-w/c.jsonl"].map(|link| dir.path().join(link)));
         assert_eq!(walked.roots, [(0, RootState::Present)]);
     }
 

@@ -429,10 +429,12 @@ impl<'a> Log<'a> {
 
     /// Puts all that a source says of a call in the place of what it said before.
     fn replace(&mut self, statement: &UsageEvent) -> rusqlite::Result<()> {
-        match row::find_by_key(self.db, &statement.key)? {
-            Some(old) => self.join(&old, without_its_own(&old, statement), statement),
-            None => Ok(()),
-        }
+        let Some(old) = row::find_by_key(self.db, &statement.key)? else { return Ok(()) };
+        let unchanged = self.tally.unchanged;
+        self.join(&old, without_its_own(&old, statement), statement)?;
+        // What says nothing new was counted when it was read.
+        self.tally.unchanged = unchanged;
+        Ok(())
     }
 
     /// Retracts the rows of a source, read whole just now, that an older parser stated and this one

@@ -19,7 +19,12 @@ pub struct Filter {
     /// Each is the path of a project, its name, or its id.
     pub projects: Vec<String>,
     pub models: Vec<String>,
+    /// Providers and projects that there are even if nothing was counted under their name yet.
+    pub known: Vec<String>,
 }
+
+/// The id of no project.
+const NONE: i64 = -1;
 
 impl Filter {
     /// One day.
@@ -34,7 +39,7 @@ impl Filter {
 
     /// Finds out what the names stand for.
     pub(crate) fn resolve(&self, db: &Connection) -> rusqlite::Result<Result<Resolved, ReadError>> {
-        for name in &self.providers {
+        for name in self.providers.iter().filter(|name| !self.known.contains(name)) {
             if let Some(unknown) = unknown(db, "provider", KNOWN_PROVIDERS, name)? {
                 return Ok(Err(unknown));
             }
@@ -46,9 +51,12 @@ impl Filter {
         }
         let mut project_ids = Vec::new();
         for name in &self.projects {
-            let ids = project_ids_of(db, name)?;
+            let mut ids = project_ids_of(db, name)?;
             if ids.is_empty() {
-                return Ok(Err(unknown_project(db, name)?));
+                if !self.known.contains(name) {
+                    return Ok(Err(unknown_project(db, name)?));
+                }
+                ids.push(NONE);
             }
             project_ids.extend(ids);
         }

@@ -169,7 +169,13 @@ impl Reader {
                 None => ReadError::Missing { data_dir: data_dir.into() },
             });
         }
-        match migrate::schema_of(&path)? {
+        let damaged = |error| match error {
+            StoreError::Sqlite { source, .. } if Failure::of(&source) == Failure::Damaged => {
+                ReadError::Damaged { path: path.clone(), source }
+            }
+            error => error.into(),
+        };
+        match migrate::schema_of(&path).map_err(damaged)? {
             // Made, but nothing is in it: a first start has not come further yet, or never will.
             0 => return Err(ReadError::Missing { data_dir: data_dir.into() }),
             schema if schema < migrate::known() => return Err(ReadError::OldSchema { path }),

@@ -39,7 +39,7 @@ pub enum SortBy {
     CacheCreate,
     Tokens,
     Cost,
-    /// The time of a session's last event. Only where they are grouped by session alone.
+    /// The time of a session's last event. Only where they are grouped by session first.
     Last,
 }
 
@@ -369,7 +369,10 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// By what is asked for, then by key. Within days or names what costs most comes first.
+/// The time of a session's last event, where it has several rows.
+const LAST_OF_SESSION: &str = "max(last_ts_ms) OVER (PARTITION BY provider, session_id)";
+
+/// By what is asked for, then by key. Within days, sessions or names what costs most comes first.
 fn order(query: &ReportQuery, direction: &str) -> String {
     let mut place = 0;
     let mut keys = Vec::new();
@@ -384,18 +387,25 @@ fn order(query: &ReportQuery, direction: &str) -> String {
             });
         }
     }
+    // As rows may be turned round afterwards, so is this.
+    let by_cost = if direction == "ASC" { "cost_nanousd DESC" } else { "cost_nanousd ASC" };
     if query.sort == SortBy::Last {
         // All in the direction of the index.
-        keys.insert(0, "last_ts_ms".to_owned());
-        return keys.iter().map(|key| format!("{key} {direction}")).collect::<Vec<_>>().join(", ");
+        let is_alone = query.by.len() == 1;
+        let mut order: Vec<String> = keys.iter().map(|key| format!("{key} {direction}")).collect();
+        let last = if is_alone { "last_ts_ms" } else { LAST_OF_SESSION };
+        order.insert(0, format!("{last} {direction}"));
+        if !is_alone {
+            // The rows of a session stay together.
+            order.insert(1 + Dimension::Session.columns().len(), by_cost.to_owned());
+        }
+        return order.join(", ");
     }
     let first = match query.sort.expression() {
         Some(by) => format!("{by} {direction}"),
         None => {
             let first = format!("{} {direction}", keys.remove(0));
-            // As rows may be turned round afterwards, so is this.
-            let by_cost = if direction == "ASC" { "DESC" } else { "ASC" };
-            if query.by.len() > 1 { format!("{first}, cost_nanousd {by_cost}") } else { first }
+            if query.by.len() > 1 { format!("{first}, {by_cost}") } else { first }
         }
     };
     std::iter::once(first).chain(keys).collect::<Vec<_>>().join(", ")

@@ -8,7 +8,7 @@ use serde_json::json;
 use store::{MartStatus, QueueState, WriterStatus};
 use tokio::sync::watch;
 
-use super::providers::root_table;
+use super::providers::found_table;
 use crate::cli::Json;
 use crate::config::Config;
 use crate::engine::{self, Ingest, IngestPlan};
@@ -143,7 +143,7 @@ fn as_text(
     let found: u64 = ingest.providers.values().map(|p| p.sources).sum();
     if found == 0 {
         text.push_str("no agent logs found\n\n");
-        text.push_str(&root_table(config));
+        text.push_str(&found_table(config));
         return text;
     }
     let mut rows = vec![

@@ -1,6 +1,6 @@
 //! `tallyd export`: every row of the events or of marts, one at a time, to standard output.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use crate::cli::{Export, ExportFormat, ExportOptions};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::output::WrongUsage;
+use crate::text;
 
 /// What is written at once.
 const BUFFER: usize = 64 << 10;
@@ -23,9 +24,10 @@ pub(super) fn run(config: &Config, what: Export) -> anyhow::Result<ExitCode> {
     let format = options.format;
     let reader = Reader::open(&config.data_dir)?;
     let filter = options.which.filter(reader.day(now_ms())?)?;
+    let is_terminal = io::stdout().is_terminal();
     let out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let exported = match format {
-        ExportFormat::Csv => write(&reader, &what, &filter, &mut Csv::to(out)),
+        ExportFormat::Csv => write(&reader, &what, &filter, &mut Csv::to(out, is_terminal)),
         ExportFormat::Jsonl => {
             let mart = matches!(what, Exported::Marts(_));
             write(&reader, &what, &filter, &mut JsonLines::to(out, mart))
@@ -79,36 +81,44 @@ fn write(
 }
 
 /// As RFC 4180 has it, lines ended as on Unix. NULL is an empty field.
-struct Csv<W: Write>(csv::Writer<W>);
+struct Csv<W: Write> {
+    writer: csv::Writer<W>,
+    /// A name from a log must not steer it.
+    is_terminal: bool,
+}
 
 impl<W: Write> Csv<W> {
-    fn to(out: W) -> Self {
-        Self(csv::Writer::from_writer(out))
+    fn to(out: W, is_terminal: bool) -> Self {
+        Self { writer: csv::Writer::from_writer(out), is_terminal }
     }
 }
 
 impl<W: Write> ExportSink for Csv<W> {
     fn begin(&mut self, _table: &str, columns: &[&str]) -> io::Result<()> {
-        self.0.write_record(columns).map_err(io_error)
+        self.writer.write_record(columns).map_err(io_error)
     }
 
     fn row(&mut self, values: &[Field<'_>]) -> io::Result<()> {
         for value in values {
             let written = match value {
-                Field::Null => self.0.write_field(""),
-                Field::Integer(number) => self.0.write_field(number.to_string()),
-                Field::Real(number) => self.0.write_field(number.to_string()),
-                Field::Text(text) => self.0.write_field(text.as_bytes()),
+                Field::Null => self.writer.write_field(""),
+                Field::Integer(number) => self.writer.write_field(number.to_string()),
+                Field::Real(number) => self.writer.write_field(number.to_string()),
+                Field::Text(text) if self.is_terminal => {
+                    let shown: String = text.chars().map(text::harmless).collect();
+                    self.writer.write_field(shown)
+                }
+                Field::Text(text) => self.writer.write_field(text.as_bytes()),
             };
             written.map_err(io_error)?;
         }
-        self.0.write_record(None::<&[u8]>).map_err(io_error)
+        self.writer.write_record(None::<&[u8]>).map_err(io_error)
     }
 }
 
 impl<W: Write> Output for Csv<W> {
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.writer.flush()
     }
 }
 
@@ -183,11 +193,13 @@ mod tests {
 
     #[test]
     fn csv_is_quoted_where_it_has_to_be_and_numbers_have_no_exponent() {
-        let mut csv = Csv::to(Vec::new());
-        rows(&mut csv);
-        let text = String::from_utf8(csv.0.into_inner().unwrap()).unwrap();
-        let expect = "a,b\n-1,x\n,\"say \"\"a,b\"\"\nü\u{1}\"\n0.0000008,=1+1\n";
-        assert_eq!(text, expect);
+        for (is_terminal, end) in [(false, "\nü\u{1}"), (true, "\u{fffd}ü\u{fffd}")] {
+            let mut csv = Csv::to(Vec::new(), is_terminal);
+            rows(&mut csv);
+            let text = String::from_utf8(csv.writer.into_inner().unwrap()).unwrap();
+            let expect = format!("a,b\n-1,x\n,\"say \"\"a,b\"\"{end}\"\n0.0000008,=1+1\n");
+            assert_eq!(text, expect);
+        }
     }
 
     #[test]

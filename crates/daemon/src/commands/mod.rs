@@ -20,13 +20,12 @@ pub(crate) mod today;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use store::Which;
 
 use crate::cli::{Cli, Command};
 use crate::config::{Config, Flags, environment};
 use crate::run;
 
-pub(crate) use providers::{AWAITED, DENIED, FOUND, root_state, skips_json, state};
+pub(crate) use providers::{AWAITED, DENIED, FOUND, awaited_agents, root_state, skips_json, state};
 pub(crate) use rebuild::parse_mart;
 pub(crate) use report::{blocks, columns, figure_columns, object, utc};
 
@@ -37,8 +36,12 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Man { folder } => return man::run(folder),
         _ => {}
     }
-    let mut flags =
-        Flags { config: cli.common.config, data_dir: cli.common.data_dir, listen: None };
+    let mut flags = Flags {
+        config: cli.common.config,
+        data_dir: cli.common.data_dir,
+        listen: None,
+        only_database: cli.command.needs_only_database(),
+    };
     if let Command::Run { listen, .. } = &cli.command {
         flags.listen.clone_from(listen);
     }
@@ -65,9 +68,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(backfill::run(&config, force, json))
         }
         Command::Rebuild { marts, all, json } => rebuild::run(&config, &marts, all, json),
-        Command::Reprice { unpriced, since, json } => {
-            reprice::run(&config, &Which { unpriced, since }, json)
-        }
+        Command::Reprice { unpriced, since, json } => reprice::run(&config, unpriced, since, json),
         Command::Report(arguments) => report::run(&config, &arguments),
         Command::Today(arguments) => today::run(&config, &arguments),
         Command::Export { what } => export::run(&config, what),

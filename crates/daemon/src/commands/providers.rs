@@ -76,7 +76,8 @@ pub(crate) fn root_state(root: &Root) -> &'static str {
     }
     let is_there = std::fs::metadata(&root.path).and_then(|metadata| match metadata.is_dir() {
         true => std::fs::read_dir(&root.path).map(drop),
-        false => Ok(()),
+        false if root.provider.is_source(&root.path, &root.path) => Ok(()),
+        false => Err(ErrorKind::NotADirectory.into()),
     });
     match is_there {
         Ok(()) => FOUND,
@@ -106,21 +107,39 @@ pub(crate) fn state(is_switched_off: bool, is_found: bool) -> &'static str {
     }
 }
 
-/// Where logs were found, and how many other places are looked at; all of them if there are none.
+/// Where logs were found, and how many agents were not.
 pub(super) fn found_table(config: &Config) -> String {
     let rows = root_rows(config);
-    let (awaited, found): (Vec<_>, Vec<_>) =
-        rows.into_iter().partition(|row| row.iter().any(|cell| cell == AWAITED));
-    let is_any_found = found.iter().any(|row| row.iter().any(|cell| cell == FOUND));
-    if awaited.is_empty() || !is_any_found {
-        return root_table(config);
+    let is_awaited = |row: &Vec<String>| row.iter().any(|cell| cell == AWAITED);
+    let found: Vec<_> = rows.into_iter().filter(|row| !is_awaited(row)).collect();
+    let mut text = if found.is_empty() { String::new() } else { as_table(&found) };
+    if let Some(awaited) = awaited_agents(config) {
+        text += &format!("{awaited}\n");
     }
-    let more = text::counted(awaited.len() as u64, "more place");
-    format!("{}{more} awaited: `tallyd providers` lists all\n", as_table(&found))
+    text
 }
 
-/// Where logs are looked for, and what is there.
-pub(super) fn root_table(config: &Config) -> String {
+/// How many agents are nowhere, if any: there are many places, and most people have few agents.
+pub(crate) fn awaited_agents(config: &Config) -> Option<String> {
+    let roots = config.roots();
+    let (awaited, found): (Vec<_>, Vec<_>) =
+        roots.iter().partition(|root| root_state(root) == AWAITED);
+    let ids = |roots: &[&Root]| roots.iter().map(|root| root.provider.id()).collect();
+    let (awaited, found): (BTreeSet<&str>, BTreeSet<&str>) = (ids(&awaited), ids(&found));
+    let nowhere = awaited.difference(&found).count() as u64;
+    let agents = match (nowhere, found.is_empty()) {
+        (0, _) => return None,
+        (1, false) => "1 more agent was looked for and is not there".to_owned(),
+        (n, false) => format!("{n} more agents were looked for and are not there"),
+        (n, true) => {
+            let agents = text::counted(n, "agent");
+            format!("no agent was found; {agents} were looked for")
+        }
+    };
+    Some(format!("{agents}: `tallyd providers` lists all places"))
+}
+
+fn root_table(config: &Config) -> String {
     as_table(&root_rows(config))
 }
 

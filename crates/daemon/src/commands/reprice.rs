@@ -7,17 +7,26 @@ use serde_json::json;
 use store::{Repriced, Which};
 
 use crate::cli::Json;
+use crate::clock::now_ms;
 use crate::config::Config;
 use crate::engine;
 use crate::output::{self, ProgressLine};
+use crate::range::Day;
 use crate::table::{Align, table};
 use crate::text;
 
-pub(super) fn run(config: &Config, which: &Which, json: Json) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    config: &Config,
+    unpriced: bool,
+    since: Option<Day>,
+    json: Json,
+) -> anyhow::Result<ExitCode> {
     let mut store = engine::open_store(config, engine::lock(config, "reprice")?)?;
+    let today = store.reader()?.day(now_ms())?;
+    let which = Which { unpriced, since: since.map(|day| day.date(today)) };
     let started = Instant::now();
     let mut progress = ProgressLine::new();
-    let repriced = store.reprice(which, |so_far, share| {
+    let repriced = store.reprice(&which, |so_far, share| {
         progress.show(&format!(
             "pricing anew: {:.0} %, {} calls, {} of them changed",
             share * 100.0,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use store::{DataDir, Figures, ProviderTotals, ProviderUsage, ReadError, Reader};
 
-use super::providers::{found_table, root_json, root_table, totals_json};
+use super::providers::{found_table, root_json, totals_json};
 use crate::cli::Json;
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -198,7 +198,7 @@ impl Status {
         let database = config.data_dir.join("tallyd.db");
         let Some(stored) = &self.stored else {
             text.push_str(&format!("database  none yet in {}\n\n", config.data_dir.display()));
-            text.push_str(&root_table(config));
+            text.push_str(&found_table(config));
             return text;
         };
         let bytes = fs::metadata(&database).map_or(0, |m| m.len());
@@ -218,6 +218,13 @@ impl Status {
         });
         text.push('\n');
         text.push_str(&self.provider_table(stored));
+        if stored.missing > 0 {
+            let are = if stored.missing == 1 { "is" } else { "are" };
+            text.push_str(&format!(
+                "{} of these sources {are} gone by now; what was read there stays counted\n",
+                text::count(stored.missing as u64)
+            ));
+        }
         text.push('\n');
         text.push_str(&found_table(config));
         let mut notes = String::new();
@@ -251,7 +258,7 @@ impl Status {
                     let why = self.silence.as_deref().unwrap_or("it does not answer over HTTP");
                     format!("service   {holder} is running, but {why}\n")
                 }
-                Some(holder) => format!("service   not running; {holder} is at work\n"),
+                Some(holder) => format!("service   not running; {holder} is\n"),
             };
         };
         let verdict = health["status"].as_str().unwrap_or("unknown");
@@ -277,6 +284,7 @@ impl Status {
             ("prompts", Align::Right),
             ("tokens", Align::Right),
             ("cost", Align::Right),
+            ("", Align::Whole),
             ("newest", Align::Right),
         ];
         let rows: Vec<_> = stored
@@ -286,13 +294,15 @@ impl Status {
                 let ProviderUsage { provider, figures, user_message_count, newest_ts_ms } =
                     &p.usage;
                 let Figures { message_count, cost_nanousd, unpriced_count, .. } = *figures;
+                let [cost, lack] = text::cost_cells(cost_nanousd, message_count, unpriced_count);
                 vec![
                     provider.clone(),
                     text::count(p.sources),
                     text::count(message_count),
                     text::count(*user_message_count),
                     text::count(figures.tokens()),
-                    text::cost(cost_nanousd, message_count, unpriced_count),
+                    cost,
+                    lack,
                     newest_ts_ms.map_or_else(|| "-".to_owned(), |ts| text::ago(now, ts)),
                 ]
             })

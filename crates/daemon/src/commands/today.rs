@@ -167,13 +167,14 @@ impl Now<'_> {
             "block_rate" => {
                 return block(|now, block| {
                     let rate = block.burn(now.now_ms).map(|burn| burn.cost_nanousd_per_hour);
-                    rate.map_or_else(|| "-".to_owned(), |rate| text::money(blocks::whole(rate)))
+                    let in_words = |rate| blocks::at_least(&block.figures, blocks::whole(rate));
+                    rate.map_or_else(|| "-".to_owned(), in_words)
                 });
             }
             "age" => self.age()?.unwrap_or_default(),
             "budget" => return budget(|standing| text::money(standing.budget_nanousd)),
             "budget_used" => return budget(Standing::used),
-            _ => return budget(|standing| text::plain(&standing.name)),
+            _ => return budget(|standing| text::plain(&standing.short_name())),
         })
     }
 
@@ -189,7 +190,7 @@ impl Now<'_> {
         }
         if let Some(standing) = self.budget()? {
             let (used, of) = (standing.used(), text::money(standing.budget_nanousd));
-            line += &format!("; {} {used} of {of}", text::plain(&standing.name));
+            line += &format!("; {} {used} of {of}", text::plain(&standing.short_name()));
         }
         if let Some(age) = self.age()? {
             line += &format!("; {age}");

@@ -63,6 +63,7 @@ impl Parameters {
             providers: self.all("provider"),
             projects: self.all("project"),
             models: self.all("model"),
+            known: providers::ALL.iter().map(|provider| provider.id().to_owned()).collect(),
         })
     }
 

@@ -189,6 +189,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_agent_without_any_usage_yet_has_no_rows() {
+        let database = busy();
+        let server = start(&database).await;
+        let report = server.get("/api/v1/report?by=day&provider=goose").await.json();
+        assert_eq!((&report["groups"], &report["total"]["message_count"]), (&json!(0), &json!(0)));
+        assert_eq!(server.get("/api/v1/report?by=day&provider=gose").await.status, 400);
+    }
+
+    #[tokio::test]
     async fn rows_beyond_the_limit_are_counted_and_summed_up() {
         let database = busy();
         let server = start(&database).await;

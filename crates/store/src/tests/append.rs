@@ -239,6 +239,15 @@ fn a_newer_parser_that_says_the_same_keeps_the_id() {
 }
 
 #[test]
+fn what_is_read_again_and_says_nothing_new_is_counted_once() {
+    let mut memory = Memory::new("UTC");
+    memory.append([of_source(1, 1, [event("a"), event("b")])]);
+    let all = [event("a"), event("b"), event("c")];
+    let again = Batch { restates: true, complete: true, ..of_source(1, 1, all) };
+    assert_eq!(memory.append([again]), Tally { appended: 1, unchanged: 2, ..Tally::default() });
+}
+
+#[test]
 fn a_source_read_whole_by_a_newer_parser_loses_what_that_no_longer_says() {
     let mut memory = Memory::new("UTC");
     memory.append([

@@ -282,3 +282,13 @@ fn h46_sqlite_is_new_enough() {
     check(3_051_003).unwrap();
     assert!(matches!(check(3_051_002), Err(StoreError::OldSqlite { .. })));
 }
+
+#[test]
+fn a_reader_tells_of_a_file_that_is_no_database() {
+    let home = Home::new();
+    fs::create_dir_all(home.data_dir()).unwrap();
+    fs::write(home.database(), "not a database ".repeat(1_000)).unwrap();
+    let error = Reader::open(&home.data_dir()).unwrap_err();
+    assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("\nhint: "), "{error}");
+}

@@ -265,6 +265,60 @@ fn rows_are_sorted_and_cut_and_the_total_has_them_all() {
 }
 
 #[test]
+fn the_rows_of_a_session_stay_together_where_it_is_told_apart_further() {
+    let home = Home::new();
+    let store = store(&home);
+    let reader = store.reader().unwrap();
+    // All of both are read from the cells, which tell of calls alone.
+    let since = Filter { since: Some(date(2026, 1, 1)), ..Filter::default() };
+    let last_first = |by: &[Dimension], descending| {
+        let query = ReportQuery { sort: SortBy::Last, descending, ..query(by, &since) };
+        reader.report(&query).unwrap()
+    };
+    let name = |row: &crate::ReportRow| {
+        (row.session.as_ref().unwrap().provider.clone(), row.key[0].clone())
+    };
+    for descending in [false, true] {
+        let sessions = last_first(&[Dimension::Session], descending);
+        let sessions: Vec<_> = sessions.rows.iter().map(name).collect();
+        let report = last_first(&[Dimension::Session, Dimension::Model], descending);
+        let mut order: Vec<_> = report.rows.iter().map(name).collect();
+        assert!(order.len() > sessions.len());
+        order.dedup();
+        assert_eq!(order, sessions);
+        let of_one = |a: &&[crate::ReportRow]| name(&a[0]) == name(&a[1]);
+        for pair in report.rows.windows(2).filter(of_one) {
+            let [one, next] = [&pair[0], &pair[1]].map(|row| row.figures.cost_nanousd);
+            assert!(if descending { one <= next } else { one >= next }, "{pair:?}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_known_has_no_usage_yet() {
+    let home = Home::new();
+    let store = store(&home);
+    let reader = store.reader().unwrap();
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let known = names(&["goose", "/w/new"]);
+    let of = |providers: &[&str], projects: &[&str]| {
+        let (providers, projects) = (names(providers), names(projects));
+        Filter { providers, projects, known: known.clone(), ..Filter::default() }
+    };
+    for filter in [of(&["goose"], &[]), of(&[], &["/w/new"])] {
+        assert_eq!(reader.figures(&filter).unwrap(), Figures::default(), "{filter:?}");
+        assert!(reader.report(&query(&[Dimension::Day], &filter)).unwrap().rows.is_empty());
+        assert!(reader.blocks(&filter, NOW_MS).unwrap().is_empty());
+    }
+    let pi = reader.figures(&of(&["pi"], &[])).unwrap();
+    assert_eq!(reader.figures(&of(&["pi", "goose"], &[])).unwrap(), pi);
+    assert!(pi.message_count > 0);
+    for filter in [of(&["gose"], &[]), of(&[], &["/w/old"])] {
+        assert!(matches!(reader.figures(&filter), Err(ReadError::Unknown { .. })), "{filter:?}");
+    }
+}
+
+#[test]
 fn a_name_that_nobody_has_is_an_error_that_offers_others() {
     let home = Home::new();
     let store = store(&home);

@@ -63,6 +63,10 @@ pub(super) fn data_dir(look: &Look) -> Vec<Finding> {
         let seen = format!("{path} belongs to user {}", facts.owner);
         let remedy = format!("sudo chown -R \"$(id -u)\" {path}\nor run tallyd as that user");
         Finding::new(ABOUT, Mark::Problem, seen, remedy)
+    } else if facts.is_read_only {
+        let seen = format!("{path} is on a read-only filesystem");
+        let remedy = format!("have it mounted writable\nor {choose}");
+        Finding::new(ABOUT, Mark::Problem, seen, remedy)
     } else if !facts.is_writable && facts.exists {
         let seen = format!("{path} cannot be written to");
         Finding::new(ABOUT, Mark::Problem, seen, format!("chmod 700 {path}\nor {choose}"))
@@ -149,10 +153,28 @@ pub(super) fn permissions(look: &Look) -> Vec<Finding> {
     };
     concern("folders that may not be listed", &look.survey.denied, "rx");
     concern("logs that may not be read", &look.unreadable, "r");
+    for root in &look.no_folders {
+        let seen = format!("{} is a file where a folder of logs is looked for", root.display());
+        let remedy = "nothing is read there; name the folder in `roots` of the agent instead";
+        findings.push(Finding::new(ABOUT, Mark::Warning, seen, remedy));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(ABOUT, "all that was found can be read"));
     }
     findings
+}
+
+pub(super) fn links(look: &Look) -> Vec<Finding> {
+    const ABOUT: &str = "links";
+    let links = &look.survey.links;
+    if links.is_empty() {
+        return Vec::new();
+    }
+    let named = list(links, |link| link.display().to_string());
+    let seen = format!("not followed, and nothing behind them is counted: {named}");
+    let remedy = "to count it, name the folder that a link leads to in `roots` of the agent, in \
+                  the configuration";
+    vec![Finding::new(ABOUT, Mark::Warning, seen, remedy)]
 }
 
 pub(super) fn logs_filesystem(look: &Look) -> Vec<Finding> {

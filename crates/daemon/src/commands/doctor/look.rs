@@ -31,6 +31,8 @@ pub(super) struct Look {
     pub(super) survey: Survey,
     /// Logs that may not be read.
     pub(super) unreadable: Vec<PathBuf>,
+    /// Roots that are files and no sources.
+    pub(super) no_folders: Vec<PathBuf>,
     /// Roots on another filesystem than a local one.
     pub(super) remote_roots: Vec<(PathBuf, Filesystem)>,
     pub(super) watches: Option<Watches>,
@@ -55,6 +57,7 @@ pub(super) struct DataDirFacts {
     pub(super) mode: u32,
     pub(super) owner: u32,
     pub(super) is_writable: bool,
+    pub(super) is_read_only: bool,
     /// Of the nearest folder that is there.
     pub(super) filesystem: Filesystem,
     pub(super) disk_free: Option<u64>,
@@ -89,6 +92,10 @@ impl Look {
             let filesystem = store::filesystem(&root.path).ok()?;
             (filesystem != Filesystem::Local).then(|| (root.path.clone(), filesystem))
         });
+        let is_file = |root: &&ingest::Root| {
+            root.path.is_file() && !root.provider.is_source(&root.path, &root.path)
+        };
+        let no_folders = roots.iter().filter(is_file).map(|root| root.path.clone());
         let wal = config.data_dir.join("tallyd.db-wal");
         Ok(Self {
             complaint,
@@ -97,6 +104,7 @@ impl Look {
             now_ms: now_ms(),
             data_dir: DataDirFacts::of(&config.data_dir),
             unreadable: logs.filter(|path| !may_read(path)).cloned().collect(),
+            no_folders: no_folders.collect(),
             remote_roots: remote.collect(),
             survey,
             watches: processes::watches(),
@@ -180,11 +188,13 @@ impl DataDirFacts {
     fn of(path: &Path) -> Self {
         let folder = fs::metadata(path).ok();
         let nearest = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
+        let access = rustix::fs::access(nearest, Access::WRITE_OK | Access::EXEC_OK);
         Self {
             exists: folder.is_some(),
             mode: folder.as_ref().map_or(0, |folder| folder.permissions().mode() & 0o777),
             owner: folder.map_or(0, |folder| folder.uid()),
-            is_writable: rustix::fs::access(nearest, Access::WRITE_OK | Access::EXEC_OK).is_ok(),
+            is_writable: access.is_ok(),
+            is_read_only: access == Err(rustix::io::Errno::ROFS),
             filesystem: store::filesystem(nearest).unwrap_or(Filesystem::Local),
             disk_free: store::disk_free(nearest),
         }

@@ -26,7 +26,7 @@ use crate::text;
 use look::Look;
 
 /// Each thing that is looked at, in the order it is shown.
-const CHECKS: [fn(&Look) -> Vec<Finding>; 25] = [
+const CHECKS: [fn(&Look) -> Vec<Finding>; 26] = [
     files::configuration,
     files::home,
     files::data_dir,
@@ -34,6 +34,7 @@ const CHECKS: [fn(&Look) -> Vec<Finding>; 25] = [
     files::disk,
     files::logs,
     files::permissions,
+    files::links,
     files::logs_filesystem,
     files::watches,
     service::running,

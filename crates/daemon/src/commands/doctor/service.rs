@@ -37,7 +37,7 @@ pub(super) fn running(look: &Look) -> Vec<Finding> {
             Finding::ok(ABOUT, seen)
         }
         (Some(holder), None) if !look.is_running() => {
-            Finding::new(ABOUT, Mark::Note, format!("not running; {holder} is at work"), "")
+            Finding::new(ABOUT, Mark::Note, format!("not running; {holder} is"), "")
         }
         (Some(holder), None) => match &service.silence {
             Some(why) => {

@@ -56,6 +56,16 @@ fn h29_a_clock_that_is_years_off_is_named() {
 }
 
 #[test]
+fn a_filesystem_that_is_read_only_is_named() {
+    let found = looked(|look| {
+        look.data_dir.is_writable = false;
+        look.data_dir.is_read_only = true;
+    });
+    assert_has(&found, "data directory", Mark::Problem, &["read-only filesystem", "--data-dir"]);
+    assert!(!found.iter().any(|finding| finding.remedy.iter().any(|text| text.contains("chmod"))));
+}
+
+#[test]
 fn a_home_that_is_not_the_one_on_record_is_a_note() {
     let found = looked(|look| look.home.on_record = Some(PathBuf::from("/home/ada")));
     let words = ["on record is /home/ada", "export HOME=/home/ada"];

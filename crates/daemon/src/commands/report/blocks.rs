@@ -36,7 +36,7 @@ pub(super) fn run(
         time_zone: told.time_zone.clone(),
         ..*told
     };
-    let mut blocks = blocks(reader, &filter, told.now_ms)?;
+    let mut blocks = reader.blocks(&filter, told.now_ms)?;
     let (groups, total) = (blocks.len(), total(&blocks));
     if arguments.reverse {
         blocks.reverse();
@@ -55,7 +55,7 @@ pub(super) fn run(
         let rows = blocks
             .iter()
             .map(|block| columns(block, told.now_ms).into_iter().map(|(_, value)| value));
-        output::print(&csv(names, rows)?)?;
+        output::print_csv(&csv(names, rows)?)?;
     } else {
         output::print(&as_text(&told, &blocks, more, &total, &Screen::of(config)))?;
     }
@@ -64,20 +64,12 @@ pub(super) fn run(
 
 /// Of the agent whose windows these are and of the last days, if nothing else is asked for.
 fn filter(reader: &Reader, told: &Told<'_>) -> Result<Filter, ReadError> {
-    let mut filter = told.filter.clone();
-    if filter.providers.is_empty() {
-        filter.providers.push(AGENT.to_owned());
-    }
+    let mut filter = of_agent(told.filter);
     if filter.since.is_none() && filter.until.is_none() {
         let today = reader.day(told.now_ms)?;
         filter.since = Some(today.saturating_sub((DAYS - 1).days()));
     }
     Ok(filter)
-}
-
-/// An agent that was never used has no blocks; that is no mistake of whoever named none.
-fn blocks(reader: &Reader, filter: &Filter, now_ms: i64) -> Result<Vec<Block>, ReadError> {
-    reader.blocks(filter, now_ms).or_else(none_yet)
 }
 
 /// The block of now, if there is one; of the agent whose windows these are if none is named.
@@ -86,18 +78,17 @@ pub(crate) fn running(
     filter: &Filter,
     now_ms: i64,
 ) -> Result<Option<Block>, ReadError> {
+    reader.running_block(&of_agent(filter), now_ms)
+}
+
+/// An agent that was never used has no blocks; that is no mistake of whoever named none.
+fn of_agent(filter: &Filter) -> Filter {
     let mut filter = filter.clone();
     if filter.providers.is_empty() {
         filter.providers.push(AGENT.to_owned());
+        filter.known.push(AGENT.to_owned());
     }
-    reader.running_block(&filter, now_ms).or_else(none_yet)
-}
-
-fn none_yet<T: Default>(error: ReadError) -> Result<T, ReadError> {
-    match error {
-        ReadError::Unknown { kind: "provider", value, .. } if value == AGENT => Ok(T::default()),
-        error => Err(error),
-    }
+    filter
 }
 
 fn total(blocks: &[Block]) -> Figures {
@@ -194,12 +185,17 @@ fn describe(block: &Block, now_ms: i64) -> String {
         text += &format!(
             ", {} tokens per minute, {} an hour; at this rate {} tokens and {} at its end",
             text::count(whole(burn.tokens_per_minute)),
-            text::money(whole(burn.cost_nanousd_per_hour)),
+            at_least(&block.figures, whole(burn.cost_nanousd_per_hour)),
             text::count(burn.projected_tokens),
-            text::money(burn.projected_cost_nanousd),
+            at_least(&block.figures, burn.projected_cost_nanousd),
         );
     }
     text
+}
+
+/// An amount that follows from these figures: it lacks what they lack.
+pub(crate) fn at_least(of: &Figures, nanousd: i64) -> String {
+    text::short_cost(nanousd, of.message_count, of.unpriced_count)
 }
 
 /// `2 h 3 min`.
@@ -214,4 +210,26 @@ pub(crate) fn left(block: &Block, now_ms: i64) -> String {
 #[expect(clippy::cast_possible_truncation, reason = "an estimate, for people")]
 pub(crate) fn whole(n: f64) -> i64 {
     n.round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_without_all_prices_is_at_least_so_much() {
+        let figures = Figures {
+            message_count: 2,
+            unpriced_count: 1,
+            cost_nanousd: 1_000_000_000,
+            ..Figures::default()
+        };
+        let end_ms = store::BLOCK_MS;
+        let block = Block { end_ms, is_running: true, figures, ..Block::default() };
+        let said = describe(&block, end_ms / 5);
+        assert!(said.contains(", ≥ $1.00 an hour; at this rate 0 tokens and ≥ $5.00"), "{said}");
+        let unpriced = Figures { message_count: 1, ..figures };
+        let said = describe(&Block { figures: unpriced, ..block }, end_ms / 5);
+        assert!(said.contains(", unpriced an hour"), "{said}");
+    }
 }

@@ -64,17 +64,23 @@ impl Detail {
             }
             Self::Sums => &["calls", "tokens", "cost"],
         };
-        all.iter().map(|name| (*name, Align::Right)).collect()
+        let mut columns: Vec<_> = all.iter().map(|name| (*name, Align::Right)).collect();
+        // What a cost lacks.
+        columns.push(("", Align::Whole));
+        columns
     }
 
     pub(super) fn cells(self, figures: &Figures) -> Vec<String> {
         let count = |n: i64| if self == Self::Full { text::count(n) } else { text::short_count(n) };
         let Figures { cost_nanousd, message_count, unpriced_count, .. } = *figures;
-        let in_words = if self == Self::Full { text::cost } else { text::short_cost };
-        let cost = in_words(cost_nanousd, message_count, unpriced_count);
+        let [cost, lack] = if self == Self::Full {
+            text::cost_cells(cost_nanousd, message_count, unpriced_count)
+        } else {
+            [text::short_cost(cost_nanousd, message_count, unpriced_count), String::new()]
+        };
         let calls = text::count(figures.message_count);
         if self == Self::Sums {
-            return vec![calls, count(figures.tokens()), cost];
+            return vec![calls, count(figures.tokens()), cost, lack];
         }
         vec![
             calls,
@@ -84,6 +90,7 @@ impl Detail {
             count(figures.cache_read_tokens),
             count(figures.tokens()),
             cost,
+            lack,
         ]
     }
 }
@@ -178,6 +185,15 @@ pub(super) fn notes(told: &Told<'_>, screen: &Screen) -> String {
         + if notes.is_empty() { "" } else { "\n" }
 }
 
+/// What a session is known by beside its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fact {
+    Last,
+    Agent,
+    Project,
+    Model,
+}
+
 /// The columns that name a row.
 struct KeyColumns<'a> {
     by: &'a [Dimension],
@@ -198,7 +214,7 @@ impl<'a> KeyColumns<'a> {
             match by {
                 Dimension::Session => {
                     headings.push("session");
-                    headings.extend(self.facts(detail));
+                    headings.extend(self.facts(detail).into_iter().map(|(name, _)| name));
                 }
                 Dimension::Provider => headings.push("agent"),
                 Dimension::Week => headings.push("week from"),
@@ -212,13 +228,18 @@ impl<'a> KeyColumns<'a> {
         headings.into_iter().map(|name| (name, align(name))).collect()
     }
 
-    /// What else there is room for where nothing but sessions is told apart.
-    fn facts(&self, detail: Detail) -> &'static [&'static str] {
-        match detail {
-            _ if self.by.len() > 1 => &[],
-            Detail::Sums => &["last", "project"],
-            Detail::Full | Detail::Short => &["last", "agent", "project", "model"],
-        }
+    /// What else there is room for where sessions are told apart, unless it is told apart itself.
+    fn facts(&self, detail: Detail) -> Vec<(&'static str, Fact)> {
+        const ALL: [(&str, Fact, Option<Dimension>); 4] = [
+            ("last", Fact::Last, None),
+            ("agent", Fact::Agent, Some(Dimension::Provider)),
+            ("project", Fact::Project, Some(Dimension::Project)),
+            ("model", Fact::Model, Some(Dimension::Model)),
+        ];
+        let has_room = |fact| detail != Detail::Sums || matches!(fact, Fact::Last | Fact::Project);
+        let is_new = |of: Option<Dimension>| of.is_none_or(|of| !self.by.contains(&of));
+        let wanted = ALL.into_iter().filter(|(_, fact, of)| has_room(*fact) && is_new(*of));
+        wanted.map(|(name, fact, _)| (name, fact)).collect()
     }
 
     fn cells(&self, row: &ReportRow, detail: Detail) -> Vec<String> {
@@ -226,23 +247,24 @@ impl<'a> KeyColumns<'a> {
         for (by, part) in self.by.iter().zip(&row.key) {
             cells.push(if part.is_empty() { "-".to_owned() } else { text::plain(part) });
             if let (Dimension::Session, Some(session)) = (by, &row.session) {
-                cells.extend(self.facts(detail).iter().map(|name| self.fact(session, name)));
+                let facts = self.facts(detail).into_iter();
+                cells.extend(facts.map(|(_, fact)| self.fact(session, fact)));
             }
         }
         cells
     }
 
-    fn fact(&self, session: &SessionFacts, name: &str) -> String {
+    fn fact(&self, session: &SessionFacts, fact: Fact) -> String {
         let or_none = |text: &Option<String>| {
             text.as_deref()
                 .filter(|text| !text.is_empty())
                 .map_or_else(|| "-".to_owned(), text::plain)
         };
-        match name {
-            "last" => self.time(session.last_ts_ms),
-            "agent" => session.provider.clone(),
-            "project" => or_none(&session.project),
-            _ => or_none(&session.primary_model),
+        match fact {
+            Fact::Last => self.time(session.last_ts_ms),
+            Fact::Agent => session.provider.clone(),
+            Fact::Project => or_none(&session.project),
+            Fact::Model => or_none(&session.primary_model),
         }
     }
 

@@ -6,6 +6,7 @@ mod freshness;
 mod layout;
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -134,7 +135,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<Exit
     if arguments.format.json {
         output::print_json(&told.as_json(&query.by, &report))?;
     } else if arguments.format.csv {
-        output::print(&as_csv(&query.by, &report)?)?;
+        output::print_csv(&as_csv(&query.by, &report)?)?;
     } else {
         output::print(&layout::as_text(&told, &query, &report, &layout::Screen::of(config)))?;
     }
@@ -158,10 +159,16 @@ impl Of {
                 .context("cannot tell the current folder"),
             _ => Ok(name.clone()),
         };
+        let projects: Vec<String> = self.project.iter().map(here).collect::<anyhow::Result<_>>()?;
+        // A status line is to work before the first call of an agent, or in a folder, too.
+        let agents = providers::ALL.iter().map(|provider| provider.id().to_owned());
+        let is_folder = |path: &&String| Path::new(path).is_absolute() && Path::new(path).is_dir();
+        let known = agents.chain(projects.iter().filter(is_folder).cloned()).collect();
         Ok(Filter {
             providers: self.provider.clone(),
-            projects: self.project.iter().map(here).collect::<anyhow::Result<_>>()?,
+            projects,
             models: self.model.clone(),
+            known,
             ..Filter::default()
         })
     }
@@ -179,11 +186,11 @@ impl Arguments {
         }
         let is_by_time = matches!(first, Dimension::Day | Dimension::Week | Dimension::Month);
         let sort = match (self.sort, first) {
-            (Some(Sort::Last), _) if by != [Dimension::Session] => {
+            (Some(Sort::Last), first) if first != Dimension::Session => {
                 return Err(WrongUsage("only the session report is sorted by `last`".to_owned()));
             }
             (Some(sort), _) => sort.sort_by(),
-            (None, Dimension::Session) if by.len() == 1 => SortBy::Last,
+            (None, Dimension::Session) => SortBy::Last,
             (None, _) if is_by_time => SortBy::Key,
             (None, _) => SortBy::Cost,
         };
