@@ -105,7 +105,9 @@ impl Basis {
     /// Takes a series that was asked for again. `read_ms` is the time of the newest line.
     pub(super) fn renew(&mut self, series: &[Counter], read_ms: i64) -> News {
         let continues = self.last.is_none_or(|last| {
-            series.get(self.len - 1).is_some_and(|counter| counter.digest == last.digest)
+            series
+                .get(self.len.saturating_sub(1))
+                .is_some_and(|counter| counter.digest == last.digest)
         });
         if self.is_lost || !continues {
             self.is_lost = true;
