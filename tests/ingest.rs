@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use providers::{Appended, Around, Env, ParseLine, Parsed, Provider, Storage};
+use rusqlite::Connection;
 use usage::Source;
 
 use crate::support::{DEADLINE, Home, Service, integer, wait};
@@ -148,6 +149,98 @@ fn codex_edge_26_archiving_moves_a_file_and_adds_nothing() {
     assert_eq!(integer(&home.database(), "SELECT count(*) FROM usage_events"), 3);
     assert_eq!(before.0["usage_events"].len(), 2);
     assert_eq!(service.stop(), 0);
+}
+
+/// A thread with three calls.
+fn parent() -> String {
+    rollout(&[100, 250, 450])
+}
+
+/// A fork of it, so slow to copy that without the parent each line looks like a call of its own.
+fn fork() -> String {
+    let id = "0199aaaa-0000-7000-8000-000000000001";
+    let meta = r#"{"timestamp":"2026-09-20T09:00:00.000Z","type":"session_meta","payload":{"id":"0199aaaa-0000-7000-8000-000000000002","forked_from_id":"ID","timestamp":"2026-09-20T09:00:00.000Z","cwd":"/w","source":"cli"}}"#;
+    let mut text = meta.replace("ID", id) + "\n";
+    for (minute, line) in rollout(&[100, 250, 450, 500]).lines().enumerate() {
+        text += &line.replace("T08:00:", &format!("T09:{minute:02}:"));
+        text.push('\n');
+    }
+    text
+}
+
+const FORK: &str = "2026/09/20/rollout-2026-09-20T09-00-00-0199aaaa-0000-7000-8000-000000000002";
+
+#[test]
+fn h59_a_fork_counts_only_its_own_whatever_of_it_and_its_parent_comes_first() {
+    let (parent_log, fork_log) =
+        (format!(".codex/sessions/{ROLLOUT}.jsonl"), format!(".codex/sessions/{FORK}.jsonl"));
+    let (parent, fork) = (parent(), fork());
+    let lines = |text: &str, n| text.split_inclusive('\n').take(n).map(str::len).sum::<usize>();
+    let (parent_cut, fork_cut) = (lines(&parent, 3), lines(&fork, 5));
+    let whole = Home::new();
+    whole.write(&parent_log, &parent);
+    whole.write(&fork_log, &fork);
+    whole.tallyd(&["backfill"]);
+    let expect = whole.dump();
+    assert_eq!((sum(&whole, "input_tokens"), sum(&whole, "1")), (500, 4));
+
+    let live = Home::new();
+    let service = Service::start(&live);
+    service.wait_ready();
+    live.write(&fork_log, &fork[..fork_cut]);
+    let own = "session_id LIKE '%2'";
+    wait("the fork", || sum(&live, own) == 1);
+    live.write(&parent_log, &parent[..parent_cut]);
+    wait("the parent", || sum(&live, "1") == 2);
+    live.append(&fork_log, &fork[fork_cut..]);
+    wait("the rest of the fork", || sum(&live, own) == 3);
+    // The process ends before it comes to the fork again.
+    service.kill();
+    live.append(&parent_log, &parent[parent_cut..]);
+    let service = Service::start(&live);
+    wait("the rest of the parent", || (sum(&live, own), sum(&live, "1")) == (1, 4));
+    service.wait_ready();
+    assert_eq!(service.stop(), 0);
+    live.dump().assert_same(&expect, "read as it came");
+    live.tallyd(&["check"]);
+
+    // Where the parent has gone, nothing that was copied comes back.
+    fs::remove_file(live.path().join(&parent_log)).unwrap();
+    live.tallyd(&["backfill"]);
+    live.dump().assert_same(&expect, "without the parent");
+}
+
+/// Rows that an earlier version counted twice.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "makes the database of an earlier version")]
+fn h59_calls_that_an_earlier_version_counted_for_a_fork_go_with_the_next_reading() {
+    let (parent_log, fork_log) =
+        (format!(".codex/sessions/{ROLLOUT}.jsonl"), format!(".codex/sessions/{FORK}.jsonl"));
+    for command in [&["backfill"][..], &["backfill", "--force"]] {
+        let home = Home::new();
+        home.write(&fork_log, fork());
+        home.tallyd(&["backfill"]);
+        assert_eq!(sum(&home, "input_tokens"), 400);
+        home.write(&parent_log, parent());
+        // It forgot on what its decision had rested, and was of an older version, or was not.
+        let is_forced = command.len() > 1;
+        let forget = if is_forced {
+            "UPDATE source_checkpoint SET state = json_remove(state, '$.basis')"
+        } else {
+            "UPDATE source_checkpoint SET state = '', parser_version = 1, oldest_parser_version = 1;
+             UPDATE usage_events SET parser_version = 1"
+        };
+        let db = Connection::open(home.data_dir().join("tallyd.db")).unwrap();
+        db.execute_batch(forget).unwrap();
+        drop(db);
+        if is_forced {
+            home.tallyd(&["backfill"]);
+            assert_eq!(sum(&home, "input_tokens"), 850, "counted twice, and nothing says so");
+        }
+        home.tallyd(command);
+        assert_eq!((sum(&home, "input_tokens"), sum(&home, "1")), (500, 4));
+        home.tallyd(&["check"]);
+    }
 }
 
 #[test]

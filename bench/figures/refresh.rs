@@ -51,6 +51,7 @@ fn called(history: &mut History, times: usize) -> Vec<f64> {
         let mut batch = [Batch {
             events: events(&lines),
             retracted: Vec::new(),
+            withdrawn: Vec::new(),
             checkpoint: Checkpoint::at_start(1, "claude-code", "/gone.jsonl".into(), 1),
             bytes: 0,
             lines: 10,

@@ -30,6 +30,7 @@ fn batch(session: usize, events: impl Iterator<Item = UsageEvent>) -> Batch {
     Batch {
         events: events.collect(),
         retracted: Vec::new(),
+        withdrawn: Vec::new(),
         checkpoint: Checkpoint::at_start(session as i64, provider(session), path.into(), 1),
         bytes: 0,
         lines: 0,

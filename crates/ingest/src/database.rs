@@ -53,6 +53,7 @@ impl Whole<'_> {
         let batch = Batch {
             events: out.events,
             retracted: out.retracted,
+            withdrawn: Vec::new(),
             checkpoint,
             bytes,
             lines: progress.rows,

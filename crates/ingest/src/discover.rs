@@ -1,12 +1,12 @@
 //! Path to provider and source: the sources that are known, and how a path found on disk becomes
 //! one of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use providers::{Provider, Storage};
+use providers::{Provider, Storage, Ties};
 use usage::{Checkpoint, Fingerprint, Source};
 
 use crate::fingerprint;
@@ -29,6 +29,11 @@ pub(crate) struct Tracked {
     pub(crate) seen: Fingerprint,
     /// Read from the start at the next opportunity.
     pub(crate) reread: bool,
+    pub(crate) ties: Ties,
+    /// There is more of the source it leans on: it is looked at whether that changes anything. The
+    /// number says how much there was when that was last so.
+    pub(crate) retie: bool,
+    pub(crate) retied: u64,
     /// Open between two turns of one reading.
     pub(crate) reader: Option<Box<Reader>>,
     pub(crate) queued: Option<Queue>,
@@ -62,6 +67,11 @@ pub(crate) enum Queue {
 }
 
 impl Tracked {
+    fn name(&self) -> Option<&str> {
+        let path = &self.source.path;
+        self.provider.storage(path).appended()?.name(path)
+    }
+
     /// Bytes known to be unread.
     pub(crate) fn bytes_left(&self) -> u64 {
         if self.reread || fingerprint::same_file(&self.seen, &self.checkpoint.fingerprint) {
@@ -95,6 +105,10 @@ pub(crate) struct Sources {
     /// inode to another one.
     by_file: HashMap<(u64, u64), Vec<Id>>,
     by_source_id: HashMap<i64, Id>,
+    /// By what records call them. Some may have moved on to another name.
+    by_name: HashMap<String, Vec<Id>>,
+    /// Who leans on a source with this name, or once did.
+    leaning: HashMap<String, BTreeSet<Id>>,
     home: PathBuf,
 }
 
@@ -105,6 +119,8 @@ impl Sources {
             by_path: HashMap::new(),
             by_file: HashMap::new(),
             by_source_id: HashMap::new(),
+            by_name: HashMap::new(),
+            leaning: HashMap::new(),
             home,
         }
     }
@@ -176,6 +192,7 @@ impl Sources {
                     self.by_path.remove(&left);
                 }
                 self.by_path.insert(twin::log_path(&path), id);
+                self.call(id);
                 self.see(id, print);
                 return id;
             }
@@ -210,18 +227,71 @@ impl Sources {
         self.by_path.get(&twin::log_path(path)).copied()
     }
 
-    /// Where the source that a record calls `name` is: the plain file before its compressed copy.
-    pub(crate) fn named(&self, provider: &'static dyn Provider, name: &str) -> Option<PathBuf> {
-        let is_named = |path: &Path| {
-            provider.storage(path).appended().is_some_and(|appended| appended.is_named(path, name))
-        };
-        self.all
-            .iter()
-            .filter(|t| !t.forgotten && t.source.provider == provider.id())
-            .filter(|t| is_named(&t.source.path))
-            .filter_map(|t| twin::standing(&t.source.path))
-            .map(|(path, _)| path)
-            .min_by_key(|path| (twin::is_compressed(path), path.clone()))
+    /// The source that a record calls `name`, and where it is: the plain file before its compressed
+    /// copy.
+    pub(crate) fn named(
+        &self,
+        provider: &'static dyn Provider,
+        name: &str,
+    ) -> Option<(Id, PathBuf)> {
+        let called = self.by_name.get(name)?.iter().copied();
+        called
+            .filter(|id| {
+                let tracked = &self.all[*id];
+                let is_known = !tracked.forgotten && tracked.source.provider == provider.id();
+                is_known && tracked.name() == Some(name)
+            })
+            .filter_map(|id| Some((id, twin::standing(&self.all[id].source.path)?.0)))
+            .min_by_key(|(_, path)| (twin::is_compressed(path), path.clone()))
+    }
+
+    fn call(&mut self, id: Id) {
+        let Some(name) = self.all[id].name() else { return };
+        let called = self.by_name.entry(name.to_owned()).or_default();
+        if !called.contains(&id) {
+            called.push(id);
+        }
+    }
+
+    /// Remembers who leans on whom.
+    pub(crate) fn tie(&mut self, id: Id, ties: Ties) {
+        let before = std::mem::replace(&mut self.all[id].ties, ties).leans_on;
+        let now = self.all[id].ties.leans_on.as_ref();
+        if before.as_ref().map(|lean| &lean.name) == now.map(|lean| &lean.name) {
+            return;
+        }
+        if let Some(lean) = before
+            && let Some(leaning) = self.leaning.get_mut(&lean.name)
+        {
+            leaning.remove(&id);
+        }
+        if let Some(lean) = now {
+            self.leaning.entry(lean.name.clone()).or_default().insert(id);
+        }
+    }
+
+    /// All that lean on a source, or on one of its name.
+    pub(crate) fn leaning_on(&self, id: Id) -> Vec<Id> {
+        let leaning = self.all[id].name().and_then(|name| self.leaning.get(name));
+        leaning.into_iter().flatten().copied().collect()
+    }
+
+    pub(crate) fn all_leaning(&self) -> Vec<Id> {
+        self.leaning.values().flatten().copied().collect()
+    }
+
+    /// Where the source is that this one leans on.
+    pub(crate) fn parent_of(&self, id: Id) -> Option<(Id, PathBuf)> {
+        let Tracked { provider, ties, .. } = &self.all[id];
+        self.named(*provider, &ties.leans_on.as_ref()?.name)
+    }
+
+    /// Whether there is more of the source that this one leans on than it knows of.
+    pub(crate) fn is_outgrown(&self, id: Id) -> Option<u64> {
+        let tracked = &self.all[id];
+        let known = tracked.ties.leans_on.as_ref()?.counters.max(tracked.retied);
+        let (parent, _) = self.parent_of(id)?;
+        Some(self.all[parent].ties.counters).filter(|counters| *counters > known)
     }
 
     /// Whether another source has the place where this one was last read.
@@ -284,6 +354,9 @@ impl Sources {
             checkpoint,
             seen,
             reread,
+            ties: Ties::default(),
+            retie: false,
+            retied: 0,
             reader: None,
             queued: None,
             busy: false,
@@ -297,6 +370,11 @@ impl Sources {
             recent: Recent::default(),
             forgotten: false,
         });
+        self.call(id);
+        if let Some(appended) = provider.storage(&self.all[id].source.path).appended() {
+            let ties = appended.ties(&self.all[id].checkpoint.state);
+            self.tie(id, ties);
+        }
         id
     }
 
@@ -524,9 +602,9 @@ pub(crate) mod tests {
         let found = Found { root: 0, path: packed.clone(), print };
         place.sources.found(found, &place.roots);
         let provider = place.roots[0].provider;
-        assert_eq!(place.sources.named(provider, "t1"), Some(place.path("t1")));
+        assert_eq!(place.sources.named(provider, "t1"), Some((0, place.path("t1"))));
         fs::remove_file(place.path("t1")).unwrap();
-        assert_eq!(place.sources.named(provider, "t1"), Some(packed));
+        assert_eq!(place.sources.named(provider, "t1"), Some((0, packed)));
         assert_eq!(place.sources.named(provider, "t2"), None);
     }
 }

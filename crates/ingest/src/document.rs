@@ -130,6 +130,7 @@ fn whole(checkpoint: Checkpoint, bytes: u64) -> Batch {
     Batch {
         events: Vec::new(),
         retracted: Vec::new(),
+        withdrawn: Vec::new(),
         checkpoint,
         bytes,
         lines: 0,

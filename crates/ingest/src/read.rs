@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use providers::{Appended, Around, ParseLine, Parsed, Provider};
+use providers::{Appended, Around, ParseLine, Parsed, Provider, Series};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use usage::{Batch, Checkpoint, Fingerprint, Skip, Skips, Source};
+use usage::{Batch, Checkpoint, EventKey, Fingerprint, Skip, Skips, Source};
 
 use crate::fingerprint::{self, Identity, MARKER_LEN};
 use crate::foreign::ForeignError;
@@ -133,11 +133,13 @@ pub(crate) struct Reader {
     lines: Lines<Box<dyn Read + Send>>,
     compressed: bool,
     parser: Box<dyn ParseLine>,
-    parent: Option<Option<Arc<Vec<u64>>>>,
+    parent: Option<Option<Arc<Series>>>,
     checkpoint: Checkpoint,
     anchor: Anchor,
     /// Opened to be read again from the start.
     restates: bool,
+    /// What is known of the parent has changed the parser's state.
+    is_told: bool,
 }
 
 /// What stood where reading began. If it changes meanwhile, the file was rewritten under the reader.
@@ -272,11 +274,17 @@ impl Reader {
             checkpoint,
             anchor,
             restates: false,
+            is_told: false,
         })
     }
 
-    /// Answers [`Next::Parent`]: reads the parent's series, if there is such a source.
-    pub(crate) fn set_parent(&mut self, path: Option<&Path>, limits: Limits) {
+    /// Answers [`Next::Parent`], or tells that there may be more of the parent now: reads its series,
+    /// if there is such a source. What says something else by it than before is read again.
+    pub(crate) fn set_parent(
+        &mut self,
+        path: Option<&Path>,
+        limits: Limits,
+    ) -> Result<(), ReadError> {
         let series = path.and_then(|path| match self.read_series(path, limits) {
             Ok(series) => Some(Arc::new(series)),
             Err(e) => {
@@ -284,8 +292,27 @@ impl Reader {
                 None
             }
         });
-        self.parser.set_parent(series.as_deref().cloned());
+        let is_outdated = self.parser.set_parent(series.as_deref().cloned());
         self.parent = Some(series);
+        self.is_told = true;
+        if is_outdated {
+            tracing::debug!(source.path = %self.source.path.display(), "there is more of the parent: reading a fork again");
+            self.start_over(limits)?;
+        }
+        Ok(())
+    }
+
+    fn start_over(&mut self, limits: Limits) -> Result<(), ReadError> {
+        let failed = |e| failed_at(&self.source.path, 0, e);
+        let input = input_at(&self.file, self.compressed, 0).map_err(failed)?;
+        self.anchor = Anchor::of_head(&self.file).map_err(failed)?;
+        self.lines = Lines::new(input, 0, false, limits.max_line);
+        restart(&mut self.checkpoint);
+        let around = Arc::clone(&self.around) as Around;
+        self.parser = self.appended.begin(&self.source, &around, "");
+        self.parent = None;
+        self.restates = true;
+        Ok(())
     }
 
     /// Reads one quantum.
@@ -343,7 +370,7 @@ impl Reader {
         complete: bool,
     ) -> Result<Batch, ReadError> {
         let checkpoint = &mut self.checkpoint;
-        if bytes > 0 || lines > 0 {
+        if bytes > 0 || lines > 0 || std::mem::take(&mut self.is_told) {
             checkpoint.state = self.parser.state();
         }
         checkpoint.offset = self.lines.offset();
@@ -378,6 +405,7 @@ impl Reader {
         Ok(Batch {
             events: out.events,
             retracted: out.retracted,
+            withdrawn: out.withdrawn,
             checkpoint: checkpoint.clone(),
             bytes,
             lines,
@@ -400,12 +428,12 @@ impl Reader {
         Ok(())
     }
 
-    fn read_series(&self, path: &Path, limits: Limits) -> Result<Vec<u64>, ReadError> {
+    fn read_series(&self, path: &Path, limits: Limits) -> Result<Series, ReadError> {
         let file = open_file(path)?;
         let failed = |e| failed_at(path, 0, e);
         let input = input_at(&file, twin::is_compressed(path), 0).map_err(failed)?;
         let mut lines = Lines::new(input, 0, false, limits.max_line);
-        let mut series = Vec::new();
+        let mut series = Series::new();
         loop {
             let first = lines.offset() == 0;
             match lines.step().map_err(failed)? {
@@ -521,6 +549,9 @@ fn parse_ahead(parser: &mut dyn ParseLine, tail: &[u8], out: &mut Parsed) {
     parser.parse_line(tail, &mut ahead);
     out.events.append(&mut ahead.events);
     out.retracted.append(&mut ahead.retracted);
+    let is_stated = |key: &EventKey| out.events.iter().any(|event| event.key == *key);
+    out.withdrawn.append(&mut ahead.withdrawn);
+    out.withdrawn.retain(|key| !is_stated(key));
 }
 
 fn trim(line: &[u8], first: bool) -> &[u8] {

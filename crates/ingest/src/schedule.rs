@@ -158,7 +158,8 @@ impl Schedule {
             while self.reading < workers
                 && let Some(id) = self.queues.pop(Instant::now())
             {
-                self.begin_turn(id, Errand::Read);
+                let errand = self.errand(id);
+                self.begin_turn(id, errand);
             }
             self.publish();
             if self.options.mode == Mode::Once && self.caught_up() && self.work.is_empty() {
@@ -361,6 +362,8 @@ impl Schedule {
             self.miss(&missing);
             // What is missing is part of it: that it is so has to be saved, too.
             if self.first_pass.is_none() {
+                // The process may have ended before it came to them.
+                self.sources.all_leaning().into_iter().for_each(|id| self.retie(id));
                 self.first_pass = Some(self.queues.ids().collect());
             }
             self.recount();
@@ -424,6 +427,30 @@ impl Schedule {
         }
     }
 
+    /// What the next turn of a source is for.
+    fn errand(&mut self, id: Id) -> Errand {
+        let tracked = &mut self.sources.all[id];
+        // One that is read from its start anyway asks by itself.
+        if !std::mem::take(&mut tracked.retie) || tracked.reread {
+            return Errand::Read;
+        }
+        let parent = self.sources.parent_of(id);
+        parent.map_or(Errand::Read, |(_, path)| Errand::Parent(Some(path)))
+    }
+
+    /// Has a fork looked at again if there is more of its parent than it knew of.
+    fn retie(&mut self, id: Id) {
+        let Some(counters) = self.sources.is_outgrown(id) else { return };
+        let tracked = &mut self.sources.all[id];
+        (tracked.retie, tracked.retied) = (true, counters);
+        if !self.caught_up()
+            && let Some(first) = &mut self.first_pass
+        {
+            first.insert(id);
+        }
+        self.mark(id, Queue::Backlog);
+    }
+
     fn begin_turn(&mut self, id: Id, errand: Errand) {
         let tracked = &mut self.sources.all[id];
         tracked.queued = None;
@@ -474,6 +501,9 @@ impl Schedule {
     fn finish_turn(&mut self, id: Id, turn: Turn) {
         let now = Instant::now();
         self.count(id, &turn, now);
+        if let Some(ties) = turn.ties {
+            self.sources.tie(id, ties);
+        }
         let tracked = &mut self.sources.all[id];
         tracked.busy = false;
         if !matches!(turn.outcome, Ok(Next::End)) {
@@ -486,7 +516,7 @@ impl Schedule {
                 tracked.reread = false;
                 tracked.reader = turn.reader;
                 let parent = self.sources.named(self.sources.all[id].provider, &name);
-                self.begin_turn(id, Errand::Parent(parent));
+                self.begin_turn(id, Errand::Parent(parent.map(|(_, path)| path)));
                 return;
             }
             Ok(Next::More) => {
@@ -521,9 +551,12 @@ impl Schedule {
                     }
                 };
                 tracked.not_before = Some(now + pause);
+                self.retie(id);
+                self.sources.leaning_on(id).into_iter().for_each(|fork| self.retie(fork));
             }
             Err(error) if error.is_passing() => return self.retry(id, turn.checkpoint, &error),
             Err(error) => {
+                tracked.retied = 0;
                 if error.is_lack_of_descriptors() {
                     self.strays = Strays::default();
                 }

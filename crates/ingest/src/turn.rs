@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use providers::{Appended, Provider, Storage};
+use providers::{Appended, Provider, Storage, Ties};
 use usage::{Batch, Checkpoint, Skips, Source};
 
 use crate::read::{Format, Limits, Next, ReadError, Reader};
@@ -37,7 +37,8 @@ pub(crate) struct Plan {
 /// What a turn is for.
 pub(crate) enum Errand {
     Read,
-    /// To read on after [`Next::Parent`]: here is the parent, if there is one.
+    /// To read on after [`Next::Parent`], or because there is more of it now: here is the parent, if
+    /// there is one.
     Parent(Option<PathBuf>),
     Stray(Box<Stray>),
 }
@@ -52,6 +53,8 @@ pub(crate) struct Turn {
     pub(crate) reader: Option<Box<Reader>>,
     pub(crate) stray: Option<Box<Stray>>,
     pub(crate) checkpoint: Checkpoint,
+    /// Of the source, where they were looked at.
+    pub(crate) ties: Option<Ties>,
     pub(crate) outcome: Result<Next, ReadError>,
     pub(crate) bytes: u64,
     pub(crate) lines: u64,
@@ -74,6 +77,7 @@ impl Plan {
     fn run_source(self, sink: &Sink) -> Option<Turn> {
         let path = self.source.path.clone();
         let (before, now_ms, heard) = (self.checkpoint.clone(), self.now_ms, self.heard);
+        let appended = self.provider.storage(&path).appended();
         let (begun, may_pass) = (Instant::now(), self.attempt() < RETRIES.len());
         // A parser that panics takes down its source, not the service.
         let read = catch_unwind(AssertUnwindSafe(|| self.read()))
@@ -86,6 +90,7 @@ impl Plan {
         let turn = Turn {
             reader,
             stray: None,
+            ties: appended.map(|appended| appended.ties(&batch.checkpoint.state)),
             checkpoint: batch.checkpoint.clone(),
             outcome,
             bytes: batch.bytes,
@@ -134,6 +139,7 @@ impl Plan {
             reader: None,
             stray: read.is_ok().then_some(stray),
             checkpoint,
+            ties: None,
             outcome: Ok(Next::End),
             bytes,
             lines,
@@ -178,7 +184,7 @@ impl Plan {
             None => Box::new(Reader::open(source, format, checkpoint, reread, limits)?),
         };
         if let Errand::Parent(parent) = errand {
-            reader.set_parent(parent.as_deref(), limits);
+            reader.set_parent(parent.as_deref(), limits)?;
         }
         let (batch, next) = reader.read(limits)?;
         Ok((Some(reader), batch, next))
@@ -222,6 +228,7 @@ fn nothing_of(checkpoint: &Checkpoint) -> Batch {
     Batch {
         events: Vec::new(),
         retracted: Vec::new(),
+        withdrawn: Vec::new(),
         checkpoint: checkpoint.clone(),
         bytes: 0,
         lines: 0,
@@ -238,7 +245,9 @@ fn says_something(batch: &Batch, before: &Checkpoint) -> bool {
     let is_unknown = before.fingerprint.ino == 0 && before.last_error.is_none();
     let is_of_nothing = is_unknown && batch.checkpoint.missing_since_ms.is_some();
     let has_learnt = batch.checkpoint != *before && !is_of_nothing;
-    !batch.events.is_empty() || !batch.retracted.is_empty() || has_learnt
+    let is_silent =
+        batch.events.is_empty() && batch.retracted.is_empty() && batch.withdrawn.is_empty();
+    has_learnt || !is_silent
 }
 
 #[cfg(test)]

@@ -32,8 +32,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use storage::{
-    Appended, Around, Database, DatabaseError, Document, ParseLine, Parsed, Progress, Storage,
-    Surroundings, Torn, nowhere,
+    Appended, Around, Counter, Database, DatabaseError, Document, Lean, ParseLine, Parsed,
+    Progress, Series, Storage, Surroundings, Ties, Torn, nowhere,
 };
 
 /// All providers, in alphabetical order.

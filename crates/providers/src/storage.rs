@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
 use usage::{EventKey, Skips, Source, UsageEvent};
 
 /// How a source is stored.
@@ -33,14 +34,45 @@ pub trait Appended: Sync {
     /// a source) left off.
     fn begin(&self, source: &Source, around: &Around, state: &str) -> Box<dyn ParseLine>;
 
-    /// Whether `path` is the source that a record calls `name` (a thread id, say).
-    fn is_named(&self, _path: &Path, _name: &str) -> bool {
-        false
+    /// What records call the source at `path` (a thread id, say).
+    fn name<'p>(&self, _path: &'p Path) -> Option<&'p str> {
+        None
     }
 
-    /// Adds what `line` contributes to a source's series: the counters that a fork's copy of it
-    /// repeats, each as a hash.
-    fn series(&self, _line: &[u8], _series: &mut Vec<u64>) {}
+    /// Adds what `line` contributes to a source's series.
+    fn series(&self, _line: &[u8], _series: &mut Series) {}
+
+    /// How a source hangs together with others, by the state that its parser has left behind.
+    fn ties(&self, _state: &str) -> Ties {
+        Ties::default()
+    }
+}
+
+/// The counters of a source that a fork's copy of it repeats, in order.
+pub type Series = Vec<Counter>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// A hash of what it counts.
+    pub digest: u64,
+    /// When it was written.
+    pub ms: i64,
+}
+
+/// How a source hangs together with others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ties {
+    /// The length of its series so far.
+    pub counters: u64,
+    /// The source that it was forked from, as long as more of that could change what was read here.
+    pub leans_on: Option<Lean>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lean {
+    pub name: String,
+    /// How much of its series was known.
+    pub counters: u64,
 }
 
 /// Parses the lines of one source, in order.
@@ -57,8 +89,12 @@ pub trait ParseLine: Send {
         None
     }
 
-    /// The series of the wanted parent; `None` when it cannot be found.
-    fn set_parent(&mut self, _series: Option<Vec<u64>>) {}
+    /// The series of the wanted parent; `None` when it cannot be found. Whether the source has to be
+    /// read again from its start: earlier lines were read with less of it, and would say something
+    /// else now.
+    fn set_parent(&mut self, _series: Option<Series>) -> bool {
+        false
+    }
 }
 
 /// A provider whose sources are documents that are rewritten whole.
@@ -187,5 +223,9 @@ pub struct Parsed {
     /// Keys of events of this source that a later record proved wrong. They go once `events` are in:
     /// a parser that proves an event of the same call wrong takes it out of `events` as well.
     pub retracted: Vec<EventKey>,
+    /// Keys of events that this source may have stated when less was known, and does not state now.
+    /// They go, too; but nothing speaks against their coming back. Of appended sources only: others
+    /// are read whole.
+    pub withdrawn: Vec<EventKey>,
     pub skips: Skips,
 }

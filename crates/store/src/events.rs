@@ -182,6 +182,9 @@ pub(crate) fn append(
         for key in &batch.retracted {
             log.retract_key(key, batch.checkpoint.parser_version)?;
         }
+        for key in &batch.withdrawn {
+            log.withdraw(key, batch.checkpoint.source_id)?;
+        }
         checkpoints::save(db, &batch.checkpoint)?;
         if batch.complete {
             log.end_reading(&batch.checkpoint)?;
@@ -406,6 +409,14 @@ impl<'a> Log<'a> {
         }
     }
 
+    /// Retracts a row that its source alone has stated and does not state now. It may state it again.
+    fn withdraw(&mut self, key: &EventKey, source_id: i64) -> rusqlite::Result<()> {
+        match row::find_by_key(self.db, key)? {
+            Some(stored) if is_of(&stored, source_id) => self.retract(&stored),
+            _ => Ok(()),
+        }
+    }
+
     fn retract(&mut self, stored: &StoredEvent) -> rusqlite::Result<()> {
         row::delete(self.db, stored.id)?;
         self.seq += 1;
@@ -451,10 +462,7 @@ impl<'a> Log<'a> {
         };
         for id in stale.remove(&read.source_id).unwrap_or_default() {
             let Some(stored) = row::find_by_id(self.db, id)? else { continue };
-            let event = &stored.event;
-            let is_its_own =
-                event.owner.source_id == read.source_id && stored.usage_source == read.source_id;
-            if is_its_own && event.parser_version < version {
+            if is_of(&stored, read.source_id) && stored.event.parser_version < version {
                 self.retract(&stored)?;
             }
         }
@@ -478,6 +486,11 @@ fn without_its_own(old: &StoredEvent, statement: &UsageEvent) -> UsageEvent {
         (false, false) => {}
     }
     event
+}
+
+/// Whether all that a row says was said by this source.
+fn is_of(stored: &StoredEvent, source_id: i64) -> bool {
+    (stored.event.owner.source_id, stored.usage_source) == (source_id, source_id)
 }
 
 /// Whether two events differ in nothing but who said so.

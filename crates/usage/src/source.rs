@@ -196,6 +196,8 @@ pub struct Batch {
     pub events: Vec<UsageEvent>,
     /// Keys of events that later records of this source proved wrong.
     pub retracted: Vec<EventKey>,
+    /// Keys of events that this source may have stated when less was known, and does not state now.
+    pub withdrawn: Vec<EventKey>,
     /// Where the next read begins.
     pub checkpoint: Checkpoint,
     /// Bytes and lines consumed by this read.

@@ -102,6 +102,7 @@ impl Database {
         let mut batch = usage::Batch {
             events: events.collect(),
             retracted: Vec::new(),
+            withdrawn: Vec::new(),
             checkpoint: checkpoint(),
             bytes: 0,
             lines: 0,

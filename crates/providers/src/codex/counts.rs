@@ -1,7 +1,5 @@
 //! The five counts of a Codex usage object, and what they say about one call.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use serde::{Deserialize, Serialize};
 use usage::{Flags, Skip, Tokens};
 
@@ -11,7 +9,7 @@ use crate::record::Count;
 /// includes the cached and the written part, output includes reasoning.
 ///
 /// `total_tokens` is not among them: it is changed by estimates that nobody is billed for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counts([u64; 5]);
 
 impl Counts {
@@ -73,11 +71,13 @@ impl Counts {
         format!("{input}:{cached}:{cache_write}:{output}:{reasoning}")
     }
 
-    /// One number for all five, to compare the histories of two threads. Never stored.
+    /// One number for all five (FNV-1a), to compare the histories of two threads. It is stored with
+    /// the state of a fork, so it must stay what it is.
     pub(super) fn digest(self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        hasher.finish()
+        let bytes = self.0.into_iter().flat_map(u64::to_le_bytes);
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 
     fn total(self) -> u128 {

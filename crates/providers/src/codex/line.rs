@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use usage::Speed;
+use usage::{Flags, Speed};
 
-use super::counts::Stated;
+use super::counts::{Counts, Stated};
 use crate::record::{Count, Json, Read};
 
 /// One object of a rollout file.
@@ -240,6 +240,12 @@ impl<'a> Payload<'a> {
 }
 
 impl<'a> TokenCount<'a> {
+    /// What it is known by in the thread's series. Estimates and repetitions are part of that.
+    pub(super) fn digest(&self) -> Option<u64> {
+        let total = self.total.and_then(|stated| stated.totals(&mut Flags::default()).ok());
+        total.map(Counts::digest)
+    }
+
     fn read(json: &mut Json<'a>) -> Read<Self> {
         let mut this = Self::default();
         json.object(|name, json| {

@@ -12,6 +12,7 @@ use usage::Flags;
 
 use super::counts::Counts;
 use super::line::SessionMeta;
+use crate::{Counter, Lean, Series};
 
 /// Copies are written in one go; between two calls of a model lies more than this.
 const GAP_MS: u64 = 1000;
@@ -45,8 +46,89 @@ pub(super) enum Parent {
     #[default]
     NotAsked,
     NotFound,
-    /// The digests of its totals, in order.
-    Series(Vec<u64>),
+    /// Its totals, in order.
+    Series(Series),
+}
+
+/// What of the parent's series it was decided by where the own part begins.
+///
+/// That series may grow afterwards: the parent's file is written, restored or found later than the
+/// fork's. What was decided with less of it is decided again, with one exception: what the parent
+/// has added only after the own part had begun cannot have been copied.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Basis {
+    parent: Arc<str>,
+    /// How many totals were known; none where the parent was not found.
+    len: usize,
+    last: Option<Counter>,
+    /// When the own part began, if it has.
+    own_ms: Option<i64>,
+    /// The parent's file holds another history now: it says nothing about this one any more.
+    is_lost: bool,
+}
+
+/// What a series means for what was decided by an earlier one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It is decided as before.
+    None,
+    /// It may be decided in another way.
+    Some,
+    /// It is another history.
+    Lost,
+}
+
+impl Basis {
+    pub(super) fn new(parent: &str, series: &[Counter]) -> Self {
+        let parent = parent.into();
+        let mut this = Self { parent, len: 0, last: None, own_ms: None, is_lost: false };
+        this.extend(series);
+        this
+    }
+
+    fn extend(&mut self, series: &[Counter]) {
+        (self.len, self.last) = (series.len(), series.last().copied());
+    }
+
+    /// The parent cannot be found any more: what is read now is decided without it.
+    pub(super) fn forget(&mut self) -> News {
+        if !self.is_lost {
+            self.extend(&[]);
+        }
+        News::Lost
+    }
+
+    pub(super) fn begin_own(&mut self, ms: i64) {
+        self.own_ms = Some(ms);
+    }
+
+    /// Takes a series that was asked for again. `read_ms` is the time of the newest line.
+    pub(super) fn renew(&mut self, series: &[Counter], read_ms: i64) -> News {
+        let continues = self.last.is_none_or(|last| {
+            series
+                .get(self.len.saturating_sub(1))
+                .is_some_and(|counter| counter.digest == last.digest)
+        });
+        if self.is_lost || !continues {
+            self.is_lost = true;
+            return News::Lost;
+        }
+        let is_late = |counter: &Counter| counter.ms > self.own_ms.unwrap_or(read_ms);
+        let news = match series.get(self.len) {
+            Some(next) if self.len == 0 || !is_late(next) => News::Some,
+            _ => News::None,
+        };
+        self.extend(series);
+        news
+    }
+
+    /// What is leaned on, unless all that the parent may still add comes too late to matter.
+    pub(super) fn lean(&self, read_ms: i64) -> Option<Lean> {
+        let until_ms = self.own_ms.unwrap_or(read_ms);
+        let is_past = self.is_lost || self.last.is_some_and(|last| last.ms > until_ms);
+        let lean = || Lean { name: self.parent.to_string(), counters: self.len as u64 };
+        (!is_past).then(lean)
+    }
 }
 
 /// A time, and whether it is only a guess.
@@ -103,6 +185,9 @@ pub(super) struct Inherited {
     position: usize,
     /// Whether copied lines kept their times; the first counter tells.
     keeps_times: Option<bool>,
+    /// Some totals were taken for copies although the parent's series, as far as it was known, does
+    /// not have them.
+    is_unsure: bool,
     /// Time of the newest copied counter; before there is one, of the newest `session_meta`.
     copied_ms: i64,
     turn: Option<Turn>,
@@ -152,6 +237,11 @@ impl Inherited {
         (!self.is_numbered()).then_some(&*self.parent)
     }
 
+    /// Whether what was taken for copied so far could be seen in another way, knowing more.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.is_unsure
+    }
+
     /// Whether this line, whatever it is, belongs to the thread itself.
     pub(super) fn ends_at(&mut self, ordinal: Option<u64>, at: Moment, parent: &Parent) -> bool {
         self.has_ordinals |= ordinal.is_some();
@@ -170,23 +260,23 @@ impl Inherited {
         let is_own_after =
             |gap_ms| if keeps_times { !is_older } else { ms.abs_diff(self.copied_ms) > gap_ms };
         let is_past = self.is_past_counters();
+        let mut is_known = false;
         let is_own = match (parent, count.total) {
             _ if self.is_numbered() => false,
             (Parent::Series(series), Some(total)) => {
                 let rest = series.get(self.position..).unwrap_or_default();
                 let digest = total.digest();
-                let found = rest.iter().position(|copied| *copied == digest);
-                // Where the series ends, the parent's file may not be whole yet: it is being
-                // restored, say. What is older than the thread was copied in any case.
-                // And nothing is asked of a model before a turn begins.
-                let is_other = rest.len() > 1 && self.copies == Copies::Turns;
-                let is_own = !is_older && (is_other || is_past || is_own_after(SHORT_GAP_MS));
+                let found = rest.iter().position(|copied| copied.digest == digest);
                 self.position += found.unwrap_or_default();
-                found.is_none() && is_own
+                is_known = found.is_some();
+                // What the series lacks may be copied all the same: the parent's file may be cut, or
+                // not be whole yet. And nothing is asked of a model before a turn begins.
+                !is_known && !is_older && (is_past || is_own_after(SHORT_GAP_MS))
             }
             _ => is_own_after(GAP_MS) || (is_past && !is_older),
         };
         if !is_own {
+            self.is_unsure |= !is_known;
             self.copied_ms = ms;
             self.prompts.clear();
             self.copies = match self.copies {

@@ -24,12 +24,12 @@ mod unmatched;
 
 use std::path::{Path, PathBuf};
 
-use usage::{Flags, Source};
+use usage::Source;
 
 use self::line::{Line, Record};
 use self::rollout::Rollout;
-use crate::record::Json;
-use crate::{Appended, Around, Env, ParseLine, Provider, Storage};
+use crate::record::{Json, MAX_REPEATS};
+use crate::{Appended, Around, Counter, Env, ParseLine, Provider, Series, Storage, Ties};
 
 const ID: &str = "codex";
 const VERSION: u32 = 2;
@@ -65,27 +65,36 @@ impl Appended for Codex {
         Box::new(Rollout::resume(source, state))
     }
 
-    fn is_named(&self, path: &Path, name: &str) -> bool {
+    fn name<'p>(&self, path: &'p Path) -> Option<&'p str> {
         // A long thread goes on in files that add a second id to its own.
-        stem(path).is_some_and(|stem| {
-            let Some((_, rest)) = stem.split_once(&format!("-{name}")) else { return false };
-            !name.is_empty() && (rest.is_empty() || rest.starts_with('_'))
-        })
+        thread_in_name(path)
     }
 
-    fn series(&self, line: &[u8], series: &mut Vec<u64>) {
+    fn series(&self, line: &[u8], series: &mut Series) {
         if !line::may_count(line) {
             return;
         }
         let mut json = Json::new(line);
-        while let Ok(Some(Line { record, .. })) = Line::read(&mut json) {
-            let Record::TokenCount(count) = record else { continue };
-            let total = count.total.and_then(|stated| stated.totals(&mut Flags::default()).ok());
-            let digest = total.map(counts::Counts::digest);
-            if digest.is_some() && digest.as_ref() != series.last() {
-                series.extend(digest);
+        json.skip_nuls();
+        for _ in 0..MAX_REPEATS {
+            if json.peek().is_none() {
+                return;
+            }
+            let Ok(object) = Line::read(&mut json) else { return };
+            let Some(Line { ts_ms, record: Record::TokenCount(count), .. }) = object else {
+                continue;
+            };
+            if let Some(digest) = count.digest()
+                && series.last().is_none_or(|last| last.digest != digest)
+            {
+                // Without a time it is never later than anything.
+                series.push(Counter { digest, ms: ts_ms.unwrap_or(i64::MIN) });
             }
         }
+    }
+
+    fn ties(&self, state: &str) -> Ties {
+        rollout::ties(state)
     }
 }
 

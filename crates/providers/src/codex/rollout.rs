@@ -8,12 +8,12 @@ use usage::{EventKey, Flags, Skip, Source, Usage, digest22};
 
 use super::counts::Counts;
 use super::line::{self, Line, Record, SessionMeta, UsageRecord};
-use super::lineage::{Inherited, Moment, Parent, Phase, Prompt, TokenCount};
+use super::lineage::{Basis, Inherited, Moment, News, Parent, Phase, Prompt, TokenCount};
 use super::thread::{Call, Origin, Thread};
 use super::unmatched::Unmatched;
 use super::{ID, thread_in_name};
 use crate::record::{Json, MAX_REPEATS, NotJson};
-use crate::{ParseLine, Parsed};
+use crate::{ParseLine, Parsed, Series, Ties};
 
 /// Shorter lines are read in any case, so that their faults are seen: it costs little.
 const SHORT: usize = 1024;
@@ -58,6 +58,38 @@ struct State {
     prompts: u64,
     /// Time of the newest line that had one.
     last_ms: Option<i64>,
+    basis: Option<Basis>,
+    counters: Counters,
+}
+
+/// How long the thread's own series is, copied totals included.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counters {
+    len: u64,
+    last: Option<u64>,
+}
+
+impl Counters {
+    fn note(&mut self, digest: Option<u64>) {
+        if digest.is_some() && digest != self.last {
+            self.len += 1;
+            self.last = digest;
+        }
+    }
+}
+
+/// What a state says of the thread's ties, without reading the rest of it.
+pub(super) fn ties(state: &str) -> Ties {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Tied {
+        last_ms: Option<i64>,
+        basis: Option<Basis>,
+        counters: Counters,
+    }
+    let Tied { last_ms, basis, counters } = serde_json::from_str(state).unwrap_or_default();
+    let leans_on = basis.and_then(|basis| basis.lean(last_ms.unwrap_or(i64::MAX)));
+    Ties { counters: counters.len, leans_on }
 }
 
 impl ParseLine for Rollout {
@@ -105,8 +137,32 @@ impl ParseLine for Rollout {
         }
     }
 
-    fn set_parent(&mut self, series: Option<Vec<u64>>) {
-        self.parent = series.map_or(Parent::NotFound, Parent::Series);
+    fn set_parent(&mut self, series: Option<Series>) -> bool {
+        let read_ms = self.state.last_ms.unwrap_or(i64::MAX);
+        let State { phase, basis, .. } = &mut self.state;
+        let (parent, is_unsure) = match phase {
+            Phase::Inherited(inherited) => (inherited.wants(), inherited.is_unsure()),
+            Phase::Own => (None, true),
+            Phase::Fresh => return false,
+        };
+        // A file without totals tells no more than none.
+        let series = series.filter(|series| !series.is_empty());
+        let news = match (&mut *basis, &series, parent) {
+            (Some(basis), Some(series), _) => basis.renew(series, read_ms),
+            // Lines from here on are read without it.
+            (Some(basis), None, Some(_)) => basis.forget(),
+            (Some(_), None, None) => News::None,
+            (None, series, Some(parent)) => {
+                *basis = Some(Basis::new(parent, series.as_deref().unwrap_or_default()));
+                News::None
+            }
+            (None, _, None) => return false,
+        };
+        if parent.is_some() {
+            let series = series.filter(|_| news != News::Lost);
+            self.parent = series.map_or(Parent::NotFound, Parent::Series);
+        }
+        news == News::Some && is_unsure
     }
 }
 
@@ -192,6 +248,9 @@ impl Rollout {
     fn leave_inherited(&mut self, out: &mut Parsed) {
         self.parent = Parent::NotAsked;
         if let Phase::Inherited(mut inherited) = mem::replace(&mut self.state.phase, Phase::Own) {
+            if let Some(basis) = &mut self.state.basis {
+                basis.begin_own(self.state.last_ms.unwrap_or(i64::MAX));
+            }
             for prompt in inherited.take_own_prompts() {
                 self.prompt(&prompt, out);
             }
@@ -228,6 +287,7 @@ impl Rollout {
         bytes: &[u8],
         out: &mut Parsed,
     ) {
+        self.state.counters.note(count.digest());
         let mut flags = Flags::default();
         let mut read = || {
             let total = count.total.map(|stated| stated.totals(&mut flags)).transpose()?;
@@ -252,6 +312,9 @@ impl Rollout {
             && !inherited.ends_with(&count, &self.parent)
         {
             self.state.prev = total.or(self.state.prev);
+            let thread = self.state.thread.as_ref();
+            let key = thread.map(|thread| count_key(thread, total, count.line.as_deref()));
+            out.withdrawn.extend(key.map(|key| EventKey::stored(&key)));
             inherited.keep_count(count);
             return;
         }
@@ -280,7 +343,7 @@ impl Rollout {
         let Some(thread) = self.thread() else {
             return out.skips.add(Skip::BadField);
         };
-        let key = thread.key("tc", &total.map(Counts::key).or(line).unwrap_or_default());
+        let key = count_key(thread, total, line.as_deref());
         self.state.recent = Some((key.clone(), counts));
         let is_clamped = is_clamped || flags.contains(Flags::CLAMPED);
         let call = Call { is_sum, ..self.new_call(key, at, counts, is_clamped) };
@@ -360,6 +423,7 @@ impl Rollout {
 
     fn call(&mut self, call: Call, model: Option<Arc<str>>, out: &mut Parsed) {
         let Some(thread) = self.thread() else { return };
+        out.withdrawn.retain(|key| key.as_str() != &*call.key);
         if let Some(model) = model.or_else(|| self.state.model.clone()) {
             out.events.push(thread.call(&call, &model, &self.origin));
             return;
@@ -376,7 +440,12 @@ impl Rollout {
         self.state.prompts += 1;
         let prompt = Prompt { number, at, cwd: self.state.cwd.clone() };
         match &mut self.state.phase {
-            Phase::Inherited(inherited) => inherited.keep_prompt(prompt),
+            Phase::Inherited(inherited) => {
+                let thread = self.state.thread.as_ref().filter(|thread| !thread.is_sidechain);
+                let event = thread.map(|thread| thread.prompt(&prompt, &self.origin));
+                out.withdrawn.extend(event.map(|event| event.key));
+                inherited.keep_prompt(prompt);
+            }
             Phase::Fresh | Phase::Own => self.prompt(&prompt, out),
         }
     }
@@ -385,7 +454,11 @@ impl Rollout {
         match self.thread() {
             // What a subagent is told, no person has typed.
             Some(thread) if thread.is_sidechain => {}
-            Some(thread) => out.events.push(thread.prompt(prompt, &self.origin)),
+            Some(thread) => {
+                let event = thread.prompt(prompt, &self.origin);
+                out.withdrawn.retain(|key| *key != event.key);
+                out.events.push(event);
+            }
             None => out.skips.add(Skip::BadField),
         }
     }
@@ -393,6 +466,12 @@ impl Rollout {
     fn thread(&self) -> Option<&Thread> {
         self.state.thread.as_ref().or(self.named.as_ref())
     }
+}
+
+/// The key of a call that only totals tell of.
+fn count_key(thread: &Thread, total: Option<Counts>, line: Option<&str>) -> Box<str> {
+    let total = total.map(Counts::key);
+    thread.key("tc", total.as_deref().or(line).unwrap_or_default())
 }
 
 /// The key of a record: the response's own id is the same wherever the record is copied to.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use usage::{EventKey, Role, Skip, Skips, UsageEvent};
+use usage::{EventKey, Flags, Role, Skip, Skips, UsageEvent};
 
 use super::*;
 use crate::testing::{Stored, put};
@@ -106,7 +106,7 @@ impl Rows {
         for event in parsed.events {
             put(&mut self.events, event);
         }
-        for key in parsed.retracted {
+        for key in parsed.retracted.into_iter().chain(parsed.withdrawn) {
             self.events.remove(&key);
         }
         self.skips.merge(&parsed.skips);
@@ -144,7 +144,7 @@ impl Rows {
     }
 }
 
-fn series<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Vec<u64> {
+fn series<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Series {
     let mut series = Vec::new();
     lines.into_iter().for_each(|line| Codex.series(line, &mut series));
     series
@@ -154,7 +154,7 @@ fn series<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Vec<u64> {
 fn read(
     parser: &mut dyn ParseLine,
     lines: &[&[u8]],
-    parent: &dyn Fn(&str) -> Option<Vec<u64>>,
+    parent: &dyn Fn(&str) -> Option<Series>,
 ) -> Parsed {
     let mut parsed = Parsed::default();
     for line in lines {
@@ -645,7 +645,7 @@ fn edge_26_an_archived_file_says_nothing_new() {
     check_elsewhere("../archived_sessions/rollout-x.jsonl");
     let archived = Path::new("/h/.codex/archived_sessions/rollout-2026-09-20T08-00-00-T.jsonl");
     assert!(Codex.is_source(Path::new("/h/.codex/archived_sessions"), archived));
-    assert!(Codex.is_named(archived, "T"));
+    assert_eq!(Codex.name(archived), Some("T"));
 }
 
 #[test]
@@ -1024,13 +1024,13 @@ fn guessed() -> Flags {
 #[test]
 fn files_are_found_by_the_thread_in_their_names() {
     let id = "0197a000-0000-7000-8000-00000000000a";
-    let named = |name: &str| Codex.is_named(Path::new(name), id);
+    let named = |name: &str| Codex.name(Path::new(name)) == Some(id);
     assert!(named(&format!("/a/rollout-2026-09-20T08-00-00-{id}.jsonl")));
     assert!(named(&format!("/a/rollout-2026-09-20T08-00-00-{id}.jsonl.zst")));
     assert!(named(&format!("/a/rollout-2026-09-20T08-00-00-{id}_0197a000.jsonl")));
     assert!(!named(&format!("/a/rollout-2026-09-20T08-00-00-{id}b.jsonl")));
     assert!(!named(&format!("/a/{id}.jsonl")));
-    assert!(!Codex.is_named(Path::new("/a/rollout-2026-09-20T08-00-00-T.jsonl"), ""));
+    assert_eq!(Codex.name(Path::new("/a/rollout-2026-09-20T08-00-00-.jsonl")), None);
 }
 
 #[test]
@@ -1100,7 +1100,7 @@ impl Fixture {
         Codex.begin(&source(self.name), &nowhere(), state)
     }
 
-    fn rows_of(&self, lines: &[&[u8]], parent: &dyn Fn(&str) -> Option<Vec<u64>>) -> Rows {
+    fn rows_of(&self, lines: &[&[u8]], parent: &dyn Fn(&str) -> Option<Series>) -> Rows {
         let mut rows = Rows::default();
         rows.apply(read(&mut *self.parser(""), lines, parent));
         rows
@@ -1111,12 +1111,12 @@ impl Fixture {
     }
 }
 
-fn parent_among_fixtures(name: &str) -> Option<Vec<u64>> {
-    let parent = FIXTURES.iter().find(|f| Codex.is_named(Path::new(f.name), name))?;
+fn parent_among_fixtures(name: &str) -> Option<Series> {
+    let parent = FIXTURES.iter().find(|f| Codex.name(Path::new(f.name)) == Some(name))?;
     Some(series(parent.lines()))
 }
 
-fn no_parent(_name: &str) -> Option<Vec<u64>> {
+fn no_parent(_name: &str) -> Option<Series> {
     None
 }
 
@@ -1134,7 +1134,7 @@ fn in_two(
     begin: &dyn Fn(&str) -> Box<dyn ParseLine>,
     lines: &[&[u8]],
     cut: usize,
-    parent: &dyn Fn(&str) -> Option<Vec<u64>>,
+    parent: &dyn Fn(&str) -> Option<Series>,
 ) -> Rows {
     let mut rows = Rows::default();
     let mut first = begin("");
@@ -1253,6 +1253,136 @@ fn a_parent_of_which_only_the_beginning_is_there_changes_nothing() {
     assert_ne!(cuts, 0, "a fixture has a parent");
 }
 
+// ---- a parent of which more is known later
+
+/// A fork that is read as its parent's file grows.
+struct Growing {
+    lines: Vec<String>,
+    parser: Box<dyn ParseLine>,
+    at: usize,
+    rows: Rows,
+    /// How often it was read from its start.
+    readings: usize,
+}
+
+impl Growing {
+    fn new(lines: &[String]) -> Self {
+        let parser = Codex.begin(&source("rollout-x.jsonl"), &nowhere(), "");
+        Self { lines: lines.to_vec(), parser, at: 0, rows: Rows::default(), readings: 1 }
+    }
+
+    /// Reads up to line `end`, with so much of the parent, after a restart.
+    fn read(&mut self, end: usize, parent: Option<&[String]>) {
+        self.begin(&self.parser.state());
+        let series = parent.map(|lines| series(lines.iter().map(|line| line.as_bytes())));
+        if self.parser.set_parent(series.clone()) {
+            self.begin("");
+            (self.at, self.readings) = (0, self.readings + 1);
+        }
+        let lines: Vec<_> = self.lines[self.at..end].iter().map(|line| line.as_bytes()).collect();
+        self.at = end;
+        self.rows.apply(read(&mut *self.parser, &lines, &|_| series.clone()));
+    }
+
+    fn begin(&mut self, state: &str) {
+        self.parser = Codex.begin(&source("rollout-x.jsonl"), &nowhere(), state);
+    }
+
+    fn leans_on(&self) -> Option<(String, u64)> {
+        let lean = Codex.ties(&self.parser.state()).leans_on;
+        lean.map(|lean| (lean.name, lean.counters))
+    }
+}
+
+/// A parent, and a fork that copies it so slowly that each line looks like a call of its own.
+fn parent_and_slow_fork() -> (Vec<String>, Vec<String>) {
+    let (parent, _) = parent_and_copy(0);
+    let copy: Vec<_> = [(100, 100), (250, 150), (450, 200)]
+        .into_iter()
+        .zip(1..)
+        .map(|((total, last), n)| count(n * 7_000, total, last))
+        .collect();
+    let own = [event(60_000, "user_message"), count(70_000, 500, 50)];
+    let fork = [&[meta(r#","forked_from_id":"P""#), context(5, "gpt-5.5")], &copy[..], &own];
+    (parent, fork.concat())
+}
+
+#[test]
+fn h59_a_fork_read_before_its_parent_takes_back_what_it_has_copied() {
+    let (parent, lines) = parent_and_slow_fork();
+    let mut fork = Growing::new(&lines);
+    fork.read(lines.len(), None);
+    assert_eq!(fork.rows.calls(), ["tc 100", "tc 150", "tc 200", "tc 50"]);
+    assert_eq!(fork.leans_on(), Some(("P".to_owned(), 0)));
+    // A part of the parent.
+    fork.read(lines.len(), Some(&parent[..4]));
+    assert_eq!(fork.rows.calls(), ["tc 150", "tc 200", "tc 50"]);
+    fork.read(lines.len(), Some(&parent));
+    assert_eq!(fork.rows, rows_of(&lines, Some(&parent)));
+    assert_eq!(fork.rows.calls(), ["tc 50"]);
+    assert_eq!((fork.leans_on(), fork.readings), (Some(("P".to_owned(), 3)), 3));
+}
+
+#[test]
+fn h59_a_fork_whose_own_part_has_begun_is_not_read_again_as_its_parent_goes_on() {
+    let (mut parent, lines) = parent_and_slow_fork();
+    let mut fork = Growing::new(&lines);
+    fork.read(lines.len(), Some(&parent));
+    parent.push(count(80_000, 900, 450));
+    fork.read(lines.len(), Some(&parent));
+    assert_eq!((fork.rows.calls(), fork.readings), (vec!["tc 50".to_owned()], 1));
+    // Nothing that is still to come can have been copied.
+    assert_eq!(fork.leans_on(), None);
+    // Nor before that, as long as all that was copied is known.
+    let mut fork = Growing::new(&lines);
+    for end in 0..=lines.len() {
+        fork.read(end, Some(&parent[..parent.len().min(end + 3)]));
+    }
+    assert_eq!((fork.rows.calls(), fork.readings), (vec!["tc 50".to_owned()], 1));
+}
+
+/// Absence is not deletion.
+#[test]
+fn h59_a_parent_that_goes_or_begins_anew_brings_back_nothing_that_was_copied() {
+    let (parent, lines) = parent_and_slow_fork();
+    let other =
+        [&[thread(90_000, "P", "")], &[5, 6, 7, 8].map(|n| count(n, n.unsigned_abs(), 1))[..]];
+    for later in [None, Some(&other.concat()[..]), Some(&parent[..4])] {
+        let mut fork = Growing::new(&lines);
+        fork.read(lines.len(), Some(&parent));
+        fork.read(lines.len(), later);
+        assert_eq!((fork.rows.calls(), fork.readings), (vec!["tc 50".to_owned()], 1));
+    }
+    // It is no longer looked at.
+    let mut fork = Growing::new(&lines);
+    fork.read(lines.len(), Some(&parent));
+    fork.read(lines.len(), Some(&other.concat()));
+    assert_eq!(fork.leans_on(), None);
+}
+
+#[test]
+fn a_series_is_counted_as_it_is_read() {
+    let odd = [
+        count(1, 100, 100) + &count(2, 150, 50) + "[]" + &count(3, 150, 0),
+        format!("\0\0{}", count(4, 170, 20)),
+        count(5, 190, 20) + "x",
+        total_only(6, 210).replace("210", "-1"),
+        total_only(7, 230).replace("230", "2.5"),
+        info(8, "null"),
+        count(9, 0, 0),
+    ];
+    let odd = started(&odd);
+    let check = |lines: &[&[u8]]| {
+        let mut parser = Codex.begin(&source("rollout-x.jsonl"), &nowhere(), "");
+        _ = read(&mut *parser, lines, &no_parent);
+        let counters = Codex.ties(&parser.state()).counters;
+        assert_eq!(counters, series(lines.iter().copied()).len() as u64);
+        assert!(counters > 0);
+    };
+    FIXTURES.iter().for_each(|fixture| check(&fixture.lines()));
+    check(&odd.iter().map(|line| line.as_bytes()).collect::<Vec<_>>());
+}
+
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     let cut = (0..FIXTURES.len(), any::<prop::sample::Index>(), any::<prop::sample::Index>());
     prop_oneof![
@@ -1361,7 +1491,7 @@ fn real_files_add_up_to_their_last_totals() {
             let content = fs::read_to_string(path).unwrap();
             let lines: Vec<_> = content.lines().map(str::as_bytes).collect();
             let parent = |name: &str| {
-                let parent = paths.iter().find(|path| Codex.is_named(path, name))?;
+                let parent = paths.iter().find(|path| Codex.name(path) == Some(name))?;
                 Some(series(fs::read_to_string(parent).unwrap().lines().map(str::as_bytes)))
             };
             let mut parser = Codex.begin(&source_at(path), &nowhere(), "");

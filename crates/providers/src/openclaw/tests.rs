@@ -327,7 +327,7 @@ fn codex_logs_are_read_as_those_of_codex() {
     let path = Path::new(ROOT).join(path);
     assert!(OpenClaw.is_source(Path::new(ROOT), &path));
     let rollout = OpenClaw.storage(&path).appended().unwrap();
-    assert!(rollout.is_named(&path, "0197a000-0000-7000-8000-00000000000a"));
+    assert_eq!(rollout.name(&path), Some("0197a000-0000-7000-8000-00000000000a"));
     let lines = [
         json!({"timestamp": "2026-10-04T08:00:00Z", "type": "session_meta", "payload": {"id": "0197a000-0000-7000-8000-00000000000a", "timestamp": "2026-10-04T08:00:00Z", "cwd": "/w"}}),
         json!({"timestamp": "2026-10-04T08:00:01Z", "type": "turn_context", "payload": {"cwd": "/w", "model": "gpt-5.5"}}),

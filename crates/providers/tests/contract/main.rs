@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use providers::{Appended, Parsed, Provider, Quality, Storage, nowhere};
+use providers::{Appended, Parsed, Provider, Quality, Series, Storage, nowhere};
 use rusqlite::Connection;
 use usage::{Flags, Role, Source};
 
@@ -73,10 +73,10 @@ impl Fixtures {
         })
     }
 
-    fn parent(&self, name: &str) -> Option<Vec<u64>> {
+    fn parent(&self, name: &str) -> Option<Series> {
         let mut appended = self.appended();
         let (_, bytes, appended) =
-            appended.find(|(path, _, appended)| appended.is_named(Path::new(path), name))?;
+            appended.find(|(path, _, appended)| appended.name(Path::new(path)) == Some(name))?;
         Some(series_of(appended, bytes))
     }
 

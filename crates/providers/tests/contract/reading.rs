@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use providers::{
-    Appended, Around, Database, Document, ParseLine, Parsed, Provider, Storage, nowhere,
+    Appended, Around, Database, Document, ParseLine, Parsed, Provider, Series, Storage, nowhere,
 };
 use rusqlite::Connection;
 use usage::{Skip, Skips, Source, UsageEvent, merge};
@@ -20,7 +20,7 @@ const MAX_TOKENS: u64 = 2_000_000_000;
 const MAX_TEXT: usize = 3 * 4096;
 
 /// Answers for the source with a name: its series.
-pub(crate) type Parent<'a> = &'a dyn Fn(&str) -> Option<Vec<u64>>;
+pub(crate) type Parent<'a> = &'a dyn Fn(&str) -> Option<Series>;
 
 /// What the store holds after some reads.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,7 +39,7 @@ impl Rows {
             };
             self.events.insert(key, row);
         }
-        for key in parsed.retracted {
+        for key in parsed.retracted.iter().chain(&parsed.withdrawn) {
             self.events.remove(key.as_str());
         }
         self.skips.merge(&parsed.skips);
@@ -101,7 +101,8 @@ impl<'a> Reading<'a> {
         loop {
             if let Some(name) = parser.wants_parent() {
                 let series = (self.parent)(&name);
-                parser.set_parent(series.clone());
+                let is_outdated = parser.set_parent(series.clone());
+                assert!(!is_outdated, "the parent is the same throughout");
                 answered = Some(series);
             }
             let rest = &bytes[self.offset..];
@@ -115,7 +116,7 @@ impl<'a> Reading<'a> {
     }
 
     /// A tail that is a record already counts at once; offset and state stay before it.
-    fn read_ahead(&mut self, tail: &[u8], answered: Option<Option<Vec<u64>>>) {
+    fn read_ahead(&mut self, tail: &[u8], answered: Option<Option<Series>>) {
         if !may_be_record(tail, self.offset == 0) {
             return;
         }
@@ -367,8 +368,8 @@ fn deserialized(bytes: &[u8]) -> Option<Connection> {
     Some(db)
 }
 
-pub(crate) fn series_of(appended: &dyn Appended, bytes: &[u8]) -> Vec<u64> {
-    let mut series = Vec::new();
+pub(crate) fn series_of(appended: &dyn Appended, bytes: &[u8]) -> Series {
+    let mut series = Series::new();
     bytes.split(|byte| *byte == b'\n').for_each(|line| appended.series(line, &mut series));
     series
 }

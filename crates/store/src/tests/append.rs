@@ -224,6 +224,20 @@ fn what_was_retracted_does_not_come_back_from_a_copy_that_ends_before_that() {
 }
 
 #[test]
+fn what_was_withdrawn_goes_if_nobody_else_says_it_and_may_come_back() {
+    let withdrawn = || vec![EventKey::new("a"), EventKey::new("b"), EventKey::new("never seen")];
+    let mut memory = Memory::new("UTC");
+    memory.append([of_source(1, 1, [event("a"), event("b")]), of_source(2, 1, [event("b")])]);
+    // What source 2 has said, too, is kept under the name of the first.
+    let of_second = Batch { withdrawn: withdrawn(), ..of_source(2, 1, []) };
+    assert_eq!(memory.append([of_second]), Tally::default());
+    let of_first = Batch { withdrawn: withdrawn(), ..of_source(1, 1, []) };
+    assert_eq!(memory.append([of_first]), Tally { retracted: 2, ..Tally::default() });
+    let again = memory.append([of_source(1, 1, [event("a")])]);
+    assert_eq!(again, Tally { appended: 1, ..Tally::default() });
+}
+
+#[test]
 fn a_newer_parser_that_says_the_same_keeps_the_id() {
     let mut memory = Memory::new("UTC");
     memory.append([of_source(2, 1, [event("a")])]);

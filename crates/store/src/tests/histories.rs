@@ -46,6 +46,7 @@ struct Input {
     source_id: i64,
     statements: Vec<UsageEvent>,
     retracted: Vec<EventKey>,
+    withdrawn: Vec<EventKey>,
     complete: bool,
     generation: u32,
     amends: bool,
@@ -68,6 +69,7 @@ impl Input {
         Batch {
             events,
             retracted: self.retracted.clone(),
+            withdrawn: self.withdrawn.clone(),
             checkpoint,
             bytes: 0,
             lines: 0,
@@ -136,13 +138,14 @@ fn statement() -> impl Strategy<Value = UsageEvent> {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let retracted = vec((0..8_u64).prop_map(|key| EventKey::new(&format!("k{key}"))), 0..2);
+    let keys = || vec((0..8_u64).prop_map(|key| EventKey::new(&format!("k{key}"))), 0..2);
     let kind = (any::<bool>(), 0..2_u32, any::<bool>());
-    (1..4_i64, vec(statement(), 0..7), retracted, kind).prop_map(
-        |(source_id, statements, retracted, (complete, generation, amends))| Input {
+    (1..4_i64, vec(statement(), 0..7), (keys(), keys()), kind).prop_map(
+        |(source_id, statements, (retracted, withdrawn), (complete, generation, amends))| Input {
             source_id,
             statements,
             retracted,
+            withdrawn,
             complete,
             generation,
             amends,

@@ -145,6 +145,7 @@ pub(crate) fn batch(events: impl IntoIterator<Item = UsageEvent>) -> Batch {
     Batch {
         events: events.into_iter().collect(),
         retracted: Vec::new(),
+        withdrawn: Vec::new(),
         checkpoint: checkpoint(1),
         bytes: 0,
         lines: 0,

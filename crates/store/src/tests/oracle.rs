@@ -64,6 +64,15 @@ impl Oracle {
             *by = batch.checkpoint.parser_version.max(*by);
             self.retract(key);
         }
+        for key in &batch.withdrawn {
+            let source_id = batch.checkpoint.source_id;
+            let is_its_own = |known: &Known| {
+                (known.event.owner.source_id, known.usage_source) == (source_id, source_id)
+            };
+            if self.events.get(key).is_some_and(is_its_own) {
+                self.retract(key);
+            }
+        }
         let Batch { checkpoint, complete, .. } = batch;
         if *complete && checkpoint.generation == 0 {
             statements.retain(|statement| self.events.contains_key(&statement.key));
