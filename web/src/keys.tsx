@@ -46,7 +46,9 @@ export function onKey(event: KeyboardEvent): void {
   if (event.key !== "Escape" && !areKeysOn.value) {
     return;
   }
-  if (isHelpOpen.value && event.key !== "?") {
+  // The list itself knows: it tells of having been closed a moment later.
+  const isListOpen = document.querySelector("dialog[open]") !== null;
+  if (isListOpen && event.key !== "?") {
     // Escape closes the list by itself; what is behind it stays.
     return;
   }
@@ -59,7 +61,7 @@ export function onKey(event: KeyboardEvent): void {
   } else if (event.key === "Escape" && place.value.session !== "") {
     goBack({ view: "sessions" });
   } else if (event.key === "?") {
-    isHelpOpen.value = !isHelpOpen.value;
+    isHelpOpen.value = !isListOpen;
   } else if (event.key === "/") {
     document.querySelector<HTMLElement>('.filters [aria-label^="Project"]')?.click();
   } else {
