@@ -3,6 +3,9 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -96,6 +99,31 @@ fn h38_a_backfill_gives_a_full_disk_up_and_goes_on_where_it_was_later() {
         .map(|count| count.trim().replace(',', "").parse().unwrap())
         .unwrap();
     assert!((1..8_000).contains(&appended), "some were stored before: {later}");
+}
+
+#[test]
+fn a_backfill_whose_database_goes_says_so_though_there_is_more_to_read() {
+    let home = Home::new();
+    home.write(LOG, calls(0..20));
+    home.tallyd(&["backfill"]);
+    // More than waits for the writer.
+    home.append(LOG, calls(20..60_000));
+    let mut backfill = home.command(&["backfill"]);
+    let backfill = backfill.stderr(Stdio::piped()).spawn().unwrap();
+    let signal = |name: &str| {
+        let id = backfill.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    };
+    wait("some of it", || integer(&home.database(), "SELECT count(*) FROM usage_events") > 20);
+    // The file is looked after every five seconds.
+    signal("-STOP");
+    fs::remove_file(database(&home)).unwrap();
+    thread::sleep(Duration::from_millis(5_500));
+    signal("-CONT");
+    let output = backfill.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("was removed or replaced while it was in use"), "{said}");
 }
 
 /// Calls that the service answers with.

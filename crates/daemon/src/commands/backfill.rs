@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
-use store::{MartStatus, QueueState, WriterStatus};
+use store::{MartStatus, QueueState, Stopped, WriterStatus};
 use tokio::sync::watch;
 
 use super::providers::found_table;
@@ -34,7 +34,10 @@ pub(super) async fn run(config: &Config, force: bool, json: Json) -> anyhow::Res
     let mut progress = ProgressLine::new();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut ingested = Box::pin(async {
-        ingest.task.await.context("ingest panicked")??;
+        match ingest.task.await.context("ingest panicked")? {
+            Err(ingest::Error::Closed) => return Ok(Err(Stopped)),
+            ended => ended?,
+        }
         let read = started.elapsed();
         anyhow::Ok(handle.flush().await.map(|()| read))
     });
